@@ -1,0 +1,11 @@
+//! PostgreSQL, all of it: the wire, the stream of logical WAL, the copy, the apply, the schema, the
+//! sessions, the movement of the points on the servers, and the preflight check.
+
+pub mod apply;
+pub mod check;
+pub mod copy;
+pub mod movement;
+pub mod schema;
+pub mod session;
+pub mod stream;
+pub mod wire;

@@ -1,0 +1,3 @@
+//! What pointsman writes down in the two databases, and where.
+
+pub mod bookkeeping;

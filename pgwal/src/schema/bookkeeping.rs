@@ -1,0 +1,105 @@
+//! The tables that pointsman keeps in both databases, in a schema of its own.
+//!
+//! Who serves after a crash is answered by these tables, not by memory or a local file: the two
+//! servers are what must agree. `finish` and `abort` drop the schema on both sides.
+
+/// Name of our schema on both servers.
+pub const SCHEMA: &str = "pointsman";
+
+/// Name of the table whose rows mark a position in the stream (`pointsman.marker` on the source).
+pub const MARKER_TABLE: &str = "marker";
+
+/// On the source: everything that must be known to put it back the way it was.
+///
+/// * `migration`: which migration this source belongs to; the same `id` stands on the target.
+/// * `saved_identity`: tables whose REPLICA IDENTITY we set to FULL, and what it was.
+/// * `fence`: one row once a fence was ever raised; `state` is `down`, `raising`, `up` or
+///   `lowering`. `datacl` is the database's ACL before (NULL if it was NULL), `nologin` the roles
+///   that were set to NOLOGIN. It is committed as `raising` *before* anything is revoked, so that a
+///   crash in between finds what to put back.
+/// * `marker`: written at the end of the stream; part of our publication.
+pub const SOURCE_DDL: &str = "
+CREATE SCHEMA pointsman;
+REVOKE ALL ON SCHEMA pointsman FROM PUBLIC;
+CREATE TABLE pointsman.migration (
+    only_row    boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    id          text NOT NULL,
+    format      integer NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE pointsman.saved_identity (
+    table_oid    oid PRIMARY KEY,
+    table_name   text NOT NULL,
+    identity     \"char\" NOT NULL,
+    index_name   text
+);
+CREATE TABLE pointsman.fence (
+    only_row     boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    epoch        bigint NOT NULL,
+    state        text NOT NULL CHECK (state IN ('down', 'raising', 'up', 'lowering')),
+    datacl       text,
+    nologin      text[] NOT NULL DEFAULT '{}',
+    changed_at   timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE pointsman.marker (
+    id      bigint PRIMARY KEY,
+    token   text NOT NULL
+);
+";
+
+/// On the target: the migration, the copy's and the stream's progress, and the movements.
+///
+/// * `migration`: one row; `phase` is `copying` or `streaming` (what follows is told by
+///   `movement`). `source_system_id`, `source_timeline` and `slot_name` bind it to one source.
+/// * `table_copy`: a row a table; `watermark` is the snapshot's position once it is `copied`.
+/// * `schema_step`: steps of the schema that are done (`roles`, `pre_data`, `post_data`, `analyze`).
+/// * `progress`: a row a lane: everything committed before `end_lsn` is applied.
+/// * `movement`: a row an epoch; `pending` -> `switched` or `pending` -> `aborted`, by
+///   compare-and-set, so that exactly one of a late promote and a recovery wins.
+pub const TARGET_DDL: &str = "
+CREATE SCHEMA pointsman;
+REVOKE ALL ON SCHEMA pointsman FROM PUBLIC;
+CREATE TABLE pointsman.migration (
+    only_row          boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    id                text NOT NULL,
+    format            integer NOT NULL,
+    phase             text NOT NULL CHECK (phase IN ('copying', 'streaming')),
+    source_system_id  text NOT NULL,
+    source_timeline   integer NOT NULL,
+    source_database   text NOT NULL,
+    slot_name         text NOT NULL,
+    publication_name  text NOT NULL,
+    consistent_point  pg_lsn,
+    started_at        timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE pointsman.table_copy (
+    schema_name  text NOT NULL,
+    table_name   text NOT NULL,
+    copied       boolean NOT NULL DEFAULT false,
+    watermark    pg_lsn,
+    rows         bigint NOT NULL DEFAULT 0,
+    bytes        bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (schema_name, table_name)
+);
+CREATE TABLE pointsman.schema_step (
+    step     text PRIMARY KEY,
+    done_at  timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE pointsman.progress (
+    lane         integer PRIMARY KEY,
+    end_lsn      pg_lsn NOT NULL,
+    commit_time  timestamptz
+);
+CREATE TABLE pointsman.movement (
+    epoch        bigint PRIMARY KEY,
+    serving      text NOT NULL CHECK (serving IN ('source', 'target')),
+    state        text NOT NULL CHECK (state IN ('pending', 'switched', 'aborted')),
+    changed_at   timestamptz NOT NULL DEFAULT now()
+);
+";
+
+/// Format number of the tables above; a program that finds another number refuses to touch them.
+pub const FORMAT: i32 = 1;
+
+/// Name of the replication slot, the publication and the replication origin of a migration.
+pub const OBJECT_NAME: &str = "pointsman";
