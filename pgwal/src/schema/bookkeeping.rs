@@ -101,5 +101,6 @@ CREATE TABLE pointsman.movement (
 /// Format number of the tables above; a program that finds another number refuses to touch them.
 pub const FORMAT: i32 = 1;
 
-/// Name of the replication slot, the publication and the replication origin of a migration.
-pub const OBJECT_NAME: &str = "pointsman";
+/// Start of the names of a migration's replication slot, publication and replication origin; the
+/// migration's id follows. Slots and origins are shared by all databases of a server.
+pub const OBJECT_PREFIX: &str = "pointsman_";
