@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use thiserror::Error;
 
 /// One column's value in a row image, in the stream's own rendering (PostgreSQL: text output).
@@ -89,21 +89,47 @@ impl Key {
     /// # Errors
     /// When a key column is missing from the row, NULL, or not in the image.
     pub fn of(row: &Row, columns: &[usize]) -> Result<Self, KeyError> {
-        let mut encoded = BytesMut::new();
+        let mut encoded = Vec::new();
+        Self::encode(row, columns, &mut encoded)?;
+        Ok(Self(Bytes::from(encoded)))
+    }
+
+    /// Writes what [`Key::of`] would hold over `encoded`, so that a look-up needs no allocation.
+    pub(crate) fn encode(
+        row: &Row,
+        columns: &[usize],
+        encoded: &mut Vec<u8>,
+    ) -> Result<(), KeyError> {
+        encoded.clear();
         for &column in columns {
             match row.cells().get(column) {
                 Some(Cell::Value(value)) => {
                     let len = u32::try_from(value.len())
                         .map_err(|_too_long| KeyError::TooLong { column })?;
-                    encoded.put_u32(len);
-                    encoded.put_slice(value);
+                    encoded.extend_from_slice(&len.to_be_bytes());
+                    encoded.extend_from_slice(value);
                 }
                 Some(Cell::Null) => return Err(KeyError::Null { column }),
                 Some(Cell::Unchanged) => return Err(KeyError::Unchanged { column }),
                 None => return Err(KeyError::Missing { column }),
             }
         }
-        Ok(Self(encoded.freeze()))
+        Ok(())
+    }
+
+    /// A key of bytes that [`Key::encode`] wrote.
+    pub(crate) fn from_encoded(encoded: &[u8]) -> Self {
+        Self(Bytes::copy_from_slice(encoded))
+    }
+
+    /// The bytes that [`Key::encode`] wrote.
+    pub(crate) fn as_encoded(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Moves the key out, leaving one of no columns behind.
+    pub(crate) fn take(&mut self) -> Self {
+        Self(std::mem::take(&mut self.0))
     }
 
     /// The values of the key columns, in the order the key was made with; none is copied.

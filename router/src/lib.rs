@@ -10,6 +10,7 @@ mod position;
 mod side;
 
 pub mod limits;
+pub mod net;
 
 pub use change::{Cell, Change, Key, KeyError, OldImage, Row};
 pub use position::{Lsn, ParseLsnError, Position};

@@ -9,7 +9,9 @@ use thiserror::Error;
 ///
 /// Positions of one stream are partially ordered: GTID sets of a server with several origins may be
 /// incomparable, PostgreSQL's [`Lsn`] is totally ordered.
-pub trait Position: Clone + fmt::Debug + fmt::Display + PartialEq + PartialOrd + Send + Sync {
+pub trait Position:
+    Clone + fmt::Debug + fmt::Display + PartialEq + PartialOrd + Send + Sync
+{
     /// Whether a stream that has come to `self` has everything up to and including `other`.
     fn includes(&self, other: &Self) -> bool {
         self >= other
