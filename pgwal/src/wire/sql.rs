@@ -1,0 +1,108 @@
+//! Control queries: `tokio-postgres` with the settings that all statements of ours rely on.
+
+use std::ops::Deref;
+
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_postgres::{Client, Config, NoTls};
+
+use super::endpoint::Endpoint;
+use super::error::ConnectError;
+
+/// What every control connection sets. By SET and not by startup options: some managed servers
+/// refuse these there.
+const SETTINGS: &str = "SET search_path = ''; SET client_encoding = 'UTF8'; \
+    SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET extra_float_digits = 1; \
+    SET bytea_output = 'hex'; SET TimeZone = 'UTC'; SET statement_timeout = 0; \
+    SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
+    SET default_transaction_read_only = off; SET synchronous_commit = on";
+
+/// A connection for control queries. It derefs to the client; dropping it closes the connection.
+#[derive(Debug)]
+pub struct SqlConn {
+    client: Client,
+    pid: i32,
+    /// Drives the connection; aborted when this is dropped.
+    _driver: JoinSet<()>,
+}
+
+impl Endpoint {
+    /// Opens a connection for control queries.
+    ///
+    /// # Errors
+    /// The server cannot be reached, refuses, or takes too long.
+    pub async fn connect_sql(&self, application_name: &str) -> Result<SqlConn, ConnectError> {
+        match timeout(self.connect_timeout, self.open_sql(application_name)).await {
+            Ok(result) => result,
+            Err(_elapsed) => Err(ConnectError::Timeout {
+                endpoint: self.to_string(),
+                timeout: self.connect_timeout,
+            }),
+        }
+    }
+
+    async fn open_sql(&self, application_name: &str) -> Result<SqlConn, ConnectError> {
+        if !self.tls.allows_clear() {
+            return Err(ConnectError::TlsUnsupported {
+                endpoint: self.to_string(),
+                mode: self.tls.as_str(),
+            });
+        }
+        let mut config = Config::new();
+        config
+            .host(&self.host)
+            .port(self.port)
+            .user(&self.user)
+            .dbname(&self.database)
+            .application_name(application_name)
+            .keepalives(true);
+        if let Some(password) = &self.password {
+            config.password(password.expose());
+        }
+        let failed = |source| ConnectError::Sql {
+            endpoint: self.to_string(),
+            user: self.user.clone(),
+            source,
+        };
+        let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
+        let mut driver = JoinSet::new();
+        driver.spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a control connection ended");
+            }
+        });
+        client.batch_execute(SETTINGS).await.map_err(failed)?;
+        let row = client
+            .query_one("SELECT pg_catalog.pg_backend_pid()", &[])
+            .await
+            .map_err(failed)?;
+        let pid = row.try_get(0).map_err(failed)?;
+        Ok(SqlConn {
+            client,
+            pid,
+            _driver: driver,
+        })
+    }
+}
+
+impl SqlConn {
+    /// The process id of the backend.
+    #[must_use]
+    pub fn backend_pid(&self) -> i32 {
+        self.pid
+    }
+}
+
+impl Deref for SqlConn {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl std::ops::DerefMut for SqlConn {
+    fn deref_mut(&mut self) -> &mut Client {
+        &mut self.client
+    }
+}
