@@ -1,0 +1,305 @@
+//! The journal on the target: one row an epoch, `pending` until it is `switched` or `aborted`.
+//!
+//! Both ends are reached by compare-and-set on the one row, so of a promote that comes late and a
+//! recovery that gives the movement up, exactly one wins, and the other is told. A row once left
+//! `pending` never changes again.
+
+use router::{Epoch, Side};
+use thiserror::Error;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Statement};
+
+use super::sequences::SequenceValue;
+
+/// How a movement stands in the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MovementState {
+    /// It has begun. A crash here is ended by [`resolve`]: nobody has seen the new side serve.
+    Pending,
+    /// The side of the row serves. Final.
+    Switched,
+    /// It was given up; the side before it serves. Final.
+    Aborted,
+}
+
+impl MovementState {
+    fn parse(text: &str) -> Result<Self, JournalError> {
+        match text {
+            "pending" => Ok(Self::Pending),
+            "switched" => Ok(Self::Switched),
+            "aborted" => Ok(Self::Aborted),
+            _ => Err(JournalError::Unknown {
+                column: "state",
+                value: text.to_owned(),
+            }),
+        }
+    }
+}
+
+/// One row of the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Movement {
+    /// Its number.
+    pub epoch: Epoch,
+    /// The side that serves if it is switched.
+    pub serving: Side,
+    /// How it stands.
+    pub state: MovementState,
+}
+
+/// How a movement ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was promoted; its side serves.
+    Switched,
+    /// It was given up, and no promote can come any more.
+    Aborted,
+}
+
+/// Why the journal did not take an entry.
+#[derive(Debug, Error)]
+pub enum JournalError {
+    /// The server failed a statement of ours, or the connection broke.
+    #[error("the target failed while pointsman was {step}")]
+    Sql {
+        /// What we were doing, in plain words.
+        step: &'static str,
+        /// The cause.
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    /// A movement is pending, or an epoch that is not smaller has been there.
+    #[error("epoch {epoch} cannot begin: the journal on the target has {found}")]
+    NotNext {
+        /// The epoch that was to begin.
+        epoch: u64,
+        /// What is there.
+        found: String,
+    },
+    /// The movement is not pending (any more): it was resolved, or never began.
+    #[error("epoch {epoch} cannot be promoted: the journal on the target says it is not pending")]
+    NotPending {
+        /// The epoch that was to be promoted.
+        epoch: u64,
+    },
+    /// A word in our table that this version does not know.
+    #[error(
+        "pointsman.movement has {value:?} as {column}, which this version does not know; use the \
+         version that wrote it"
+    )]
+    Unknown {
+        /// The column.
+        column: &'static str,
+        /// The word.
+        value: String,
+    },
+}
+
+impl JournalError {
+    fn sql(step: &'static str) -> impl FnOnce(tokio_postgres::Error) -> Self {
+        move |source| Self::Sql { step, source }
+    }
+}
+
+/// Writes `epoch` down as pending; if it is promoted, `serving` serves.
+///
+/// # Errors
+/// When another movement is pending or the epoch is not the greatest, or the server fails.
+pub async fn begin(client: &Client, epoch: Epoch, serving: Side) -> Result<(), JournalError> {
+    let step = "beginning a movement in the journal";
+    super::make_commits_durable(client)
+        .await
+        .map_err(JournalError::sql(step))?;
+    let inserted = client
+        .execute(
+            "INSERT INTO pointsman.movement (epoch, serving, state)
+             SELECT $1, $2, 'pending' WHERE NOT EXISTS (
+                 SELECT FROM pointsman.movement WHERE epoch >= $1 OR state = 'pending')",
+            &[&epoch.0.cast_signed(), &serving.as_str()],
+        )
+        .await;
+    match inserted {
+        Ok(1) => Ok(()),
+        Ok(_none) => Err(not_next(client, epoch).await?),
+        Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
+            Err(not_next(client, epoch).await?)
+        }
+        Err(error) => Err(JournalError::sql(step)(error)),
+    }
+}
+
+async fn not_next(client: &Client, epoch: Epoch) -> Result<JournalError, JournalError> {
+    let last = movements(client).await?.pop();
+    let found = last.map_or_else(
+        || "nothing".to_owned(),
+        |last| format!("epoch {} as {:?}", last.epoch, last.state),
+    );
+    Ok(JournalError::NotNext {
+        epoch: epoch.0,
+        found,
+    })
+}
+
+/// The promotion, prepared on one connection to the target.
+#[derive(Debug, Clone)]
+pub struct Promote {
+    statement: Statement,
+}
+
+/// One statement, so one transaction: the compare-and-set, and the sequences only if it hit.
+const PROMOTE: &str = "
+WITH switched AS (
+    UPDATE pointsman.movement SET state = 'switched', changed_at = pg_catalog.clock_timestamp()
+    WHERE epoch = $1 AND state = 'pending' RETURNING epoch)
+SELECT (SELECT pg_catalog.count(*) FROM switched),
+       (SELECT pg_catalog.count(pg_catalog.setval(s.oid::pg_catalog.regclass, s.value, s.called))
+        FROM ROWS FROM (pg_catalog.unnest($2::oid[]), pg_catalog.unnest($3::int8[]),
+                        pg_catalog.unnest($4::bool[])) AS s (oid, value, called)
+        WHERE EXISTS (SELECT FROM switched))";
+
+impl Promote {
+    /// Prepares the statement and makes the connection's commits durable.
+    ///
+    /// # Errors
+    /// When our tables are not there or the server fails.
+    pub async fn prepare(client: &Client) -> Result<Self, JournalError> {
+        let step = "preparing the promotion";
+        super::make_commits_durable(client)
+            .await
+            .map_err(JournalError::sql(step))?;
+        let types = [
+            Type::INT8,
+            Type::OID_ARRAY,
+            Type::INT8_ARRAY,
+            Type::BOOL_ARRAY,
+        ];
+        let statement = client
+            .prepare_typed(PROMOTE, &types)
+            .await
+            .map_err(JournalError::sql(step))?;
+        Ok(Self { statement })
+    }
+
+    /// Sets the sequences and turns `epoch` from `pending` to `switched`, in one transaction.
+    ///
+    /// # Errors
+    /// [`JournalError::NotPending`]: nothing was changed, and the old side serves. Any other error:
+    /// it may have happened; only [`resolve`] tells.
+    pub async fn run(
+        &self,
+        client: &Client,
+        epoch: Epoch,
+        sequences: &[SequenceValue],
+    ) -> Result<(), JournalError> {
+        let oids: Vec<_> = sequences.iter().map(|one| one.target_oid).collect();
+        let values: Vec<_> = sequences.iter().map(|one| one.last_value).collect();
+        let called: Vec<_> = sequences.iter().map(|one| one.is_called).collect();
+        let step = "promoting the target";
+        let switched: i64 = client
+            .query_one(
+                &self.statement,
+                &[&epoch.0.cast_signed(), &oids, &values, &called],
+            )
+            .await
+            .and_then(|row| row.try_get(0))
+            .map_err(JournalError::sql(step))?;
+        match switched {
+            1 => Ok(()),
+            _none => Err(JournalError::NotPending { epoch: epoch.0 }),
+        }
+    }
+}
+
+/// Sets the sequences and switches, see [`Promote::run`].
+///
+/// # Errors
+/// As [`Promote::prepare`] and [`Promote::run`].
+pub async fn promote(
+    client: &Client,
+    epoch: Epoch,
+    sequences: &[SequenceValue],
+) -> Result<(), JournalError> {
+    Promote::prepare(client)
+        .await?
+        .run(client, epoch, sequences)
+        .await
+}
+
+/// Ends a movement whose outcome is not known: gives it up if it is still pending.
+///
+/// An epoch that never began is written down as aborted, so that it cannot begin later. May be
+/// asked again at any time and always tells the same.
+///
+/// # Errors
+/// When the server fails; then the outcome stays unknown.
+pub async fn resolve(client: &Client, epoch: Epoch) -> Result<Outcome, JournalError> {
+    let step = "resolving a movement in the journal";
+    super::make_commits_durable(client)
+        .await
+        .map_err(JournalError::sql(step))?;
+    let state: String = client
+        .query_one(
+            "INSERT INTO pointsman.movement AS m (epoch, serving, state)
+             VALUES ($1, 'target', 'aborted')
+             ON CONFLICT (epoch) DO UPDATE SET changed_at = pg_catalog.clock_timestamp(),
+                 state = CASE m.state WHEN 'pending' THEN 'aborted' ELSE m.state END
+             RETURNING m.state",
+            &[&epoch.0.cast_signed()],
+        )
+        .await
+        .and_then(|row| row.try_get(0))
+        .map_err(JournalError::sql(step))?;
+    match MovementState::parse(&state)? {
+        MovementState::Switched => Ok(Outcome::Switched),
+        MovementState::Aborted | MovementState::Pending => Ok(Outcome::Aborted),
+    }
+}
+
+/// All movements, in the order of their epochs.
+///
+/// # Errors
+/// When our tables are not there, the server fails, or a row is not one of ours.
+pub async fn movements(client: &Client) -> Result<Vec<Movement>, JournalError> {
+    let step = "reading the journal";
+    let rows = client
+        .query(
+            "SELECT epoch, serving, state FROM pointsman.movement ORDER BY epoch",
+            &[],
+        )
+        .await
+        .map_err(JournalError::sql(step))?;
+    let mut movements = Vec::with_capacity(rows.len());
+    for row in rows {
+        let read = || -> Result<(i64, String, String), tokio_postgres::Error> {
+            Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
+        };
+        let (epoch, serving, state) = read().map_err(JournalError::sql(step))?;
+        let serving = match serving.as_str() {
+            "source" => Side::Source,
+            "target" => Side::Target,
+            _ => {
+                return Err(JournalError::Unknown {
+                    column: "serving",
+                    value: serving,
+                });
+            }
+        };
+        let state = MovementState::parse(&state)?;
+        movements.push(Movement {
+            epoch: Epoch(epoch.cast_unsigned()),
+            serving,
+            state,
+        });
+    }
+    Ok(movements)
+}
+
+/// The epoch that the next movement has: one more than any in the journal.
+///
+/// # Errors
+/// As [`movements`].
+pub async fn next_epoch(client: &Client) -> Result<Epoch, JournalError> {
+    let last = movements(client).await?.pop();
+    Ok(last.map_or(Epoch::FIRST, |last| last.epoch).next())
+}
