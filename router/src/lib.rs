@@ -8,10 +8,13 @@
 mod change;
 mod position;
 mod side;
+mod sync;
 
 pub mod limits;
 pub mod net;
+pub mod switch;
 
 pub use change::{Cell, Change, Key, KeyError, OldImage, Row};
 pub use position::{Lsn, ParseLsnError, Position};
 pub use side::{Epoch, Side};
+pub use switch::{CaughtUp, Drained, Fenced, Gate, Held, MustWait, Switch, Switched, Undecided};
