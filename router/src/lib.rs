@@ -12,6 +12,7 @@ mod sync;
 
 pub mod limits;
 pub mod net;
+pub mod spool;
 pub mod switch;
 
 pub use change::{Cell, Change, Key, KeyError, OldImage, Row};
