@@ -1,0 +1,425 @@
+//! The gathering half: events of the stream in, steps of windows out.
+//!
+//! A window ends where a source transaction ends. When the stream is quiet that is at once; while
+//! the executing half is busy, or more transactions are there already, the window grows, until it
+//! is full. A transaction that is larger than a batch is handed on in several steps, which the
+//! executing half keeps in one transaction. (At the source every unique constraint that is not
+//! deferrable holds after each row, so it holds at each of these places as well.)
+
+mod batch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use router::{Cell, Change, Lsn};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use self::batch::Batch;
+use super::error::ApplyError;
+use super::events::{CommitTime, Events, EventsError, StreamEvent};
+use super::handle::{Control, RunState, Shared};
+use super::relations::{Destination, Relations, Watermarks};
+use super::step::{Step, Truncate, TruncateHow, WindowEnd};
+use crate::wire::SqlConn;
+
+/// Events taken without giving the executing half a turn.
+const EVENTS_PER_TURN: u32 = 256;
+
+/// The bounds of windows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) batch_rows: u64,
+    pub(super) batch_bytes: u64,
+    pub(super) commit_interval: Duration,
+    pub(super) idle_interval: Duration,
+}
+
+/// Why the gathering half ended without an error of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gathered {
+    /// It was asked to stop, at a window boundary.
+    Stopped,
+    /// The executing half is gone; it says why.
+    ExecutorGone,
+}
+
+/// Gathers windows from the stream.
+pub(super) struct Gatherer<'a, S> {
+    stream: S,
+    client: Arc<SqlConn>,
+    shared: &'a Shared,
+    control: watch::Receiver<Control>,
+    steps: mpsc::Sender<Step>,
+    bounds: Bounds,
+    relations: Relations<'a>,
+    batch: Batch,
+    place: Place,
+    window: Option<Window>,
+    /// End of the last window that was handed on, or of what was applied at the start.
+    handed_on: Lsn,
+    events: u32,
+}
+
+/// Where in the stream the last event was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Between transactions.
+    Outside,
+    /// In a transaction that committed here.
+    Applying(Lsn),
+    /// In a transaction that is applied already.
+    Skipping,
+}
+
+/// A window that has transactions, or at least a position, to be committed.
+#[derive(Debug)]
+struct Window {
+    since: Instant,
+    content: Content,
+    end: WindowEnd,
+}
+
+/// Whether a window is worth a commit at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Content {
+    /// Only the position has moved.
+    Position,
+    /// Rows or markers.
+    Changes,
+}
+
+enum Next {
+    Event(Result<StreamEvent, EventsError>),
+    Close,
+    Control,
+    ExecutorGone,
+}
+
+impl<'a, S: Events> Gatherer<'a, S> {
+    pub(super) fn new(
+        stream: S,
+        client: Arc<SqlConn>,
+        shared: &'a Shared,
+        steps: mpsc::Sender<Step>,
+        bounds: Bounds,
+        watermarks: &'a Watermarks,
+    ) -> Self {
+        let handed_on = *shared.applied().borrow();
+        Self {
+            stream,
+            client,
+            shared,
+            control: shared.control(),
+            steps,
+            bounds,
+            relations: Relations::new(watermarks),
+            batch: Batch::default(),
+            place: Place::Outside,
+            window: None,
+            handed_on,
+            events: 0,
+        }
+    }
+
+    /// Gathers until it is asked to stop, the stream fails, or the executing half is gone.
+    pub(super) async fn run(mut self) -> Result<Gathered, ApplyError> {
+        loop {
+            let next = match self.place {
+                Place::Outside => {
+                    if let Some(ended) = self.obey().await {
+                        return Ok(ended);
+                    }
+                    self.next_outside().await
+                }
+                Place::Applying(_) | Place::Skipping => self.next_inside().await,
+            };
+            let open = match next {
+                Next::Event(event) => self.take(event.map_err(ApplyError::Stream)?).await?,
+                Next::Close => self.close().await,
+                Next::Control => Ok(()),
+                Next::ExecutorGone => Err(ExecutorGone),
+            };
+            if open.is_err() {
+                return Ok(Gathered::ExecutorGone);
+            }
+            self.events += 1;
+            if self.events >= EVENTS_PER_TURN {
+                self.events = 0;
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    async fn next_inside(&mut self) -> Next {
+        tokio::select! {
+            biased;
+            event = self.stream.next() => Next::Event(event),
+            () = self.steps.closed() => Next::ExecutorGone,
+        }
+    }
+
+    async fn next_outside(&mut self) -> Next {
+        let Some(window) = &self.window else {
+            return tokio::select! {
+                biased;
+                event = self.stream.next() => Next::Event(event),
+                _changed = self.control.changed() => Next::Control,
+                () = self.steps.closed() => Next::ExecutorGone,
+            };
+        };
+        let (content, age) = (window.content, window.since.elapsed());
+        if self.batch.is_full(&self.bounds) {
+            return Next::Close;
+        }
+        let due = match content {
+            Content::Changes => self.bounds.commit_interval,
+            Content::Position => self.bounds.idle_interval,
+        };
+        if age >= due && self.steps.capacity() > 0 {
+            return Next::Close;
+        }
+        tokio::select! {
+            biased;
+            event = self.stream.next() => Next::Event(event),
+            permit = self.steps.reserve(), if content == Content::Changes => match permit {
+                Ok(_free) => Next::Close,
+                Err(_closed) => Next::ExecutorGone,
+            },
+            () = tokio::time::sleep(due.saturating_sub(age)), if age < due => Next::Close,
+            _changed = self.control.changed() => Next::Control,
+            () = self.steps.closed() => Next::ExecutorGone,
+        }
+    }
+
+    /// Takes one event in.
+    async fn take(&mut self, event: StreamEvent) -> Result<Result<(), ExecutorGone>, ApplyError> {
+        match event {
+            StreamEvent::Relation(relation) => self.relations.announce(relation),
+            StreamEvent::Begin { commit_lsn, .. } => self.begin(commit_lsn)?,
+            StreamEvent::Origin { .. } => {}
+            StreamEvent::Change { relation, change } => match self.place {
+                Place::Skipping => {}
+                Place::Applying(commit_lsn) => {
+                    return self.change(relation, change, commit_lsn).await;
+                }
+                Place::Outside => return Err(out_of_order("a change outside a transaction")),
+            },
+            StreamEvent::Truncate {
+                relations,
+                restart_identity,
+                cascade: _,
+            } => match self.place {
+                Place::Skipping => {}
+                Place::Applying(commit_lsn) => {
+                    return self
+                        .truncate(&relations, restart_identity, commit_lsn)
+                        .await;
+                }
+                Place::Outside => return Err(out_of_order("TRUNCATE outside a transaction")),
+            },
+            StreamEvent::Commit {
+                end_lsn,
+                commit_time,
+                ..
+            } => self.commit(end_lsn, commit_time)?,
+            StreamEvent::Idle { wal_end } => {
+                let last = self
+                    .window
+                    .as_ref()
+                    .map_or(self.handed_on, |window| window.end.end_lsn);
+                if wal_end > last {
+                    self.window().end.end_lsn = wal_end;
+                }
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    fn begin(&mut self, commit_lsn: Lsn) -> Result<(), ApplyError> {
+        if self.place != Place::Outside {
+            return Err(out_of_order("BEGIN inside a transaction"));
+        }
+        // Transactions come in the order of their commit records, and a position that is written
+        // down lies behind one of them: what ends at or before it also begins to commit before it.
+        self.place = if commit_lsn < self.handed_on {
+            Place::Skipping
+        } else {
+            Place::Applying(commit_lsn)
+        };
+        Ok(())
+    }
+
+    fn commit(&mut self, end_lsn: Lsn, commit_time: CommitTime) -> Result<(), ApplyError> {
+        match self.place {
+            Place::Skipping => {}
+            Place::Applying(_) => {
+                let end = &mut self.window().end;
+                end.end_lsn = end_lsn;
+                end.commit_time = Some(commit_time);
+                end.transactions += 1;
+            }
+            Place::Outside => return Err(out_of_order("COMMIT outside a transaction")),
+        }
+        self.place = Place::Outside;
+        Ok(())
+    }
+
+    async fn change(
+        &mut self,
+        oid: u32,
+        change: Change,
+        commit_lsn: Lsn,
+    ) -> Result<Result<(), ExecutorGone>, ApplyError> {
+        match self
+            .relations
+            .destination(&self.client, oid, commit_lsn)
+            .await?
+        {
+            Destination::InCopy => {}
+            Destination::Marker(token) => {
+                let token = token.and_then(|column| marker_token(&change, column));
+                let window = self.window();
+                window.content = Content::Changes;
+                window.end.markers.extend(token);
+            }
+            Destination::Apply(table) => {
+                if self.batch.has_other_shape(oid, &table) || self.batch.is_full(&self.bounds) {
+                    let step = Step {
+                        changes: self.batch.take(),
+                        ..Step::default()
+                    };
+                    if let Err(gone) = self.hand_on(step).await {
+                        return Ok(Err(gone));
+                    }
+                }
+                let bytes = self.batch.push(oid, &table, change)?;
+                let window = self.window();
+                window.content = Content::Changes;
+                window.end.changes += 1;
+                window.end.bytes += bytes;
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    async fn truncate(
+        &mut self,
+        oids: &[u32],
+        restart_identity: bool,
+        commit_lsn: Lsn,
+    ) -> Result<Result<(), ExecutorGone>, ApplyError> {
+        let mut how = if restart_identity {
+            TruncateHow::RestartIdentity
+        } else {
+            TruncateHow::Truncate
+        };
+        let mut tables = Vec::with_capacity(oids.len());
+        for &oid in oids {
+            match self
+                .relations
+                .destination(&self.client, oid, commit_lsn)
+                .await?
+            {
+                Destination::Apply(table) => tables.push(table),
+                Destination::InCopy => how = TruncateHow::Delete,
+                Destination::Marker(_) => {}
+            }
+        }
+        if tables.is_empty() {
+            return Ok(Ok(()));
+        }
+        self.window().content = Content::Changes;
+        let truncate = Some(Truncate { tables, how });
+        let step = Step {
+            changes: self.batch.take(),
+            truncate,
+            end: None,
+        };
+        Ok(self.hand_on(step).await)
+    }
+
+    /// The open window; opens one if there is none.
+    fn window(&mut self) -> &mut Window {
+        self.window.get_or_insert_with(|| Window {
+            since: Instant::now(),
+            content: Content::Position,
+            end: WindowEnd::default(),
+        })
+    }
+
+    /// Ends the open window, if there is one.
+    async fn close(&mut self) -> Result<(), ExecutorGone> {
+        let Some(window) = self.window.take() else {
+            return Ok(());
+        };
+        self.handed_on = window.end.end_lsn;
+        let step = Step {
+            changes: self.batch.take(),
+            truncate: None,
+            end: Some(window.end),
+        };
+        self.hand_on(step).await
+    }
+
+    async fn hand_on(&self, step: Step) -> Result<(), ExecutorGone> {
+        self.steps.send(step).await.map_err(|_step| ExecutorGone)
+    }
+
+    /// Between transactions: pauses or stops if it is asked to.
+    async fn obey(&mut self) -> Option<Gathered> {
+        loop {
+            let control = *self.control.borrow_and_update();
+            match control {
+                Control::Run { pauses: 0 } => return None,
+                Control::Run { .. } | Control::Stop => {}
+            }
+            if self.settle().await.is_err() {
+                return Some(Gathered::ExecutorGone);
+            }
+            match control {
+                Control::Stop => return Some(Gathered::Stopped),
+                Control::Run { .. } => {}
+            }
+            self.shared.set_run(RunState::Paused);
+            let gone = tokio::select! {
+                _changed = self.control.changed() => None,
+                () = self.steps.closed() => Some(Gathered::ExecutorGone),
+            };
+            self.shared.set_run(RunState::Running);
+            if gone.is_some() {
+                return gone;
+            }
+        }
+    }
+
+    /// Ends the window and waits until everything handed on is committed.
+    async fn settle(&mut self) -> Result<(), ExecutorGone> {
+        self.close().await?;
+        let mut applied = self.shared.applied();
+        tokio::select! {
+            _reached = applied.wait_for(|applied| *applied >= self.handed_on) => Ok(()),
+            () = self.steps.closed() => Err(ExecutorGone),
+        }
+    }
+}
+
+/// The executing half ended; its own result says why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ExecutorGone;
+
+fn out_of_order(what: &'static str) -> ApplyError {
+    ApplyError::OutOfOrder { what }
+}
+
+/// The token that a marker's change tells.
+fn marker_token(change: &Change, column: usize) -> Option<String> {
+    let row = match change {
+        Change::Insert { row } | Change::Update { row, .. } => row,
+        Change::Delete { .. } => return None,
+    };
+    match row.cells().get(column) {
+        Some(Cell::Value(token)) => Some(String::from_utf8_lossy(token).into_owned()),
+        Some(Cell::Null | Cell::Unchanged) | None => None,
+    }
+}

@@ -1,0 +1,94 @@
+//! Row changes gathered for one step, netted table by table.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use router::Change;
+use router::net::NetTable;
+
+use super::Bounds;
+use crate::apply::error::ApplyError;
+use crate::apply::step::TableChange;
+use crate::apply::target_table::TargetTable;
+
+/// The net changes of some tables.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    tables: Vec<Gathered>,
+    places: HashMap<u32, usize>,
+    changes: u64,
+    bytes: u64,
+}
+
+#[derive(Debug)]
+struct Gathered {
+    table: Arc<TargetTable>,
+    net: NetTable,
+}
+
+impl Batch {
+    /// Adds a change of the relation `oid`; gives its bytes.
+    pub(super) fn push(
+        &mut self,
+        oid: u32,
+        table: &Arc<TargetTable>,
+        change: Change,
+    ) -> Result<u64, ApplyError> {
+        let bytes = u64::try_from(memory_bytes(&change)).unwrap_or(u64::MAX);
+        let place = *self.places.entry(oid).or_insert_with(|| {
+            let net = NetTable::new(table.net_shape());
+            self.tables.push(Gathered {
+                table: Arc::clone(table),
+                net,
+            });
+            self.tables.len() - 1
+        });
+        let gathered = &mut self.tables[place];
+        gathered
+            .net
+            .push(change)
+            .map_err(|error| ApplyError::History {
+                table: table.name.clone(),
+                error,
+            })?;
+        self.changes += 1;
+        self.bytes += bytes;
+        Ok(bytes)
+    }
+
+    /// Whether changes of this relation were gathered under another description of its table.
+    pub(super) fn has_other_shape(&self, oid: u32, table: &TargetTable) -> bool {
+        self.places
+            .get(&oid)
+            .is_some_and(|&place| self.tables[place].table.id != table.id)
+    }
+
+    /// Whether there is as much as a step should have.
+    pub(super) fn is_full(&self, bounds: &Bounds) -> bool {
+        self.changes >= bounds.batch_rows || self.bytes >= bounds.batch_bytes
+    }
+
+    /// Takes everything.
+    pub(super) fn take(&mut self) -> Vec<TableChange> {
+        self.places.clear();
+        (self.changes, self.bytes) = (0, 0);
+        let tables = std::mem::take(&mut self.tables).into_iter();
+        tables
+            .map(|Gathered { table, mut net }| TableChange {
+                table,
+                change: net.take(),
+            })
+            .filter(|part| !part.change.is_empty())
+            .collect()
+    }
+}
+
+fn memory_bytes(change: &Change) -> usize {
+    match change {
+        Change::Insert { row } => row.memory_bytes(),
+        Change::Update { old, row } => {
+            row.memory_bytes() + old.as_ref().map_or(0, |old| old.row().memory_bytes())
+        }
+        Change::Delete { old } => old.row().memory_bytes(),
+    }
+}
