@@ -10,12 +10,17 @@ mod position;
 mod side;
 mod sync;
 
+pub mod cutover;
 pub mod limits;
 pub mod net;
 pub mod spool;
 pub mod switch;
+pub mod window;
 
 pub use change::{Cell, Change, Key, KeyError, OldImage, Row};
+pub use net::{Identity, Moved, NetChange, NetError, NetShape, NetTable, Updated};
 pub use position::{Lsn, ParseLsnError, Position};
 pub use side::{Epoch, Side};
-pub use switch::{CaughtUp, Drained, Fenced, Gate, Held, MustWait, Switch, Switched, Undecided};
+pub use switch::{
+    CaughtUp, Drained, Fenced, Gate, Held, HoldError, MustWait, Switch, Switched, Undecided,
+};

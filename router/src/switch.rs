@@ -15,7 +15,7 @@
 //! Each step is a type that only the step before gives out, so a program that switches without a
 //! drain does not compile. Dropping a step releases the hold: no error path can forget it. (After
 //! the fence the caller must lower the fence *before* it drops the step; the
-//! cutover machine sees to that.)
+//! [cutover machine](crate::cutover) sees to that.)
 //!
 //! # What it guarantees, and where it is proven
 //!
