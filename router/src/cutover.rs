@@ -31,7 +31,7 @@
 //! follows [`standing`]. This works since every action is one transaction on one server and may be
 //! done again, and since two doors are closed behind a movement that was given up: `Resolve` makes
 //! a promotion that is still on its way fail, and `LowerFence` of an epoch makes a fence of that
-//! epoch that is still on its way fail (see `engine`). `router/tests/cutover_sim.rs` tries
+//! epoch that is still on its way fail (see [`crate::engine`]). `router/tests/cutover_sim.rs` tries
 //! this with lost answers, commits that land late, and crashes between any two actions.
 
 mod movement;

@@ -11,6 +11,7 @@ mod side;
 mod sync;
 
 pub mod cutover;
+pub mod engine;
 pub mod limits;
 pub mod net;
 pub mod spool;

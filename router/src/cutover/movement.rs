@@ -247,10 +247,6 @@ struct Scene {
 
 // In these, `_` stands for the events that a state does not wait for: answers that come too late
 // (each with an action that was overtaken), and ticks before their time.
-#[expect(
-    clippy::match_wildcard_for_single_variants,
-    reason = "late answers of any kind are ignored in every state"
-)]
 impl Scene {
     fn to<M, C>(self, state: State<M, C>, actions: Vec<Action<M, C>>) -> Next<M, C> {
         (

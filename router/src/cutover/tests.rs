@@ -67,7 +67,7 @@ impl Run {
     }
 
     #[track_caller]
-    fn is_at(self, step: Step) -> Self {
+    fn at(self, step: Step) -> Self {
         assert_eq!(self.movement.step(), step);
         self
     }
@@ -158,7 +158,7 @@ fn a_long_transaction_gives_the_movement_up_before_any_fence() {
     let run = draining(PLAN)
         .sleep()
         .asks(&[Action::Release, Action::Resolve])
-        .is_at(Step::Tidying);
+        .at(Step::Tidying);
     assert_eq!(run.now, ms(502), "held at 2 ms");
     run.on(Event::Resolved(Resolution::Aborted))
         .ended(Ended::GivenUp(Cause::DrainDeadline));
@@ -173,7 +173,7 @@ fn a_long_transaction_is_cut_off_where_that_is_wanted() {
     let run = draining(plan)
         .sleep()
         .asks(&[Action::EndRunning])
-        .is_at(Step::Draining);
+        .at(Step::Draining);
     let late = run.movement.clone().handle(ms(2002), Event::Tick).1;
     assert_eq!(
         late,
@@ -217,10 +217,7 @@ fn every_failure_before_the_promotion_lowers_the_fence() {
         Event::CountersFailed,
         Event::GiveUp,
     ] {
-        catching_up()
-            .on(failure)
-            .asks(&[LOWER])
-            .is_at(Step::Lowering);
+        catching_up().on(failure).asks(&[LOWER]).at(Step::Lowering);
     }
 }
 
@@ -248,7 +245,7 @@ fn a_lost_promotion_is_resolved_and_never_guessed() {
     let asked_again = lost()
         .on(Event::ResolveFailed)
         .asks(&[])
-        .is_at(Step::Resolving);
+        .at(Step::Resolving);
     let asked_again = asked_again
         .sleep()
         .asks(&[Action::Resolve])
@@ -315,7 +312,7 @@ fn what_fails_before_the_hold_makes_nobody_wait() {
     Run::new(PLAN)
         .on(Event::BeginUnknown)
         .asks(&[Action::Resolve])
-        .is_at(Step::Tidying);
+        .at(Step::Tidying);
     Run::new(PLAN)
         .on_all([Event::Begun, Event::HoldRefused])
         .asks(&[Action::Resolve]);
