@@ -1,144 +1,198 @@
-//! Real PostgreSQL servers of any fetched version, started in less than a second each.
+//! A real PostgreSQL server of a chosen version, started for one test.
 //!
-//! A server is a copy of a template data directory that `initdb` made once for its version. It
-//! listens on a free port of the loopback address. It never outlives the process that started it:
-//! a shell holds it and ends it when the pipe to us closes, also after a `kill -9` of the test.
+//! The first start of a version runs `initdb` once; each server then gets a copy of that folder, a
+//! port of its own and a log, and is up in well under a second. As root the server runs as another
+//! user, since `initdb` and `postgres` refuse root. Dropping a [`PgServer`] ends it and removes its
+//! folder; a test process that dies takes its servers along.
 
-mod binaries;
+mod options;
 mod process;
 mod template;
 
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use tempfile::TempDir;
-use tokio_postgres::{Client, NoTls};
+use anyhow::{Context as _, Result, bail, ensure};
+use tokio::task::JoinSet;
+use tokio_postgres::NoTls;
 
-pub use binaries::{Binaries, servers_dir};
-use process::Process;
+pub use self::options::PgOptions;
+use self::process::Postmaster;
+use crate::port::Port;
+use crate::{binaries, scratch};
 
-/// How long a server may take to answer after its start or to end.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a start, a stop or a crash recovery may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Attempts at finding a port that is still free when the server binds it.
-const PORT_ATTEMPTS: usize = 5;
-
-/// How a server differs from the usual one.
-#[derive(Debug, Clone)]
-pub struct PgOptions {
-    /// Lines for `postgresql.conf`, later ones win.
-    pub settings: Vec<(String, String)>,
-    /// The whole `pg_hba.conf`; `None` trusts everybody on the loopback address.
-    pub hba: Option<String>,
-    /// Whether commits wait for the disk.
-    pub fsync: bool,
-}
-
-impl Default for PgOptions {
-    fn default() -> Self {
-        Self {
-            settings: Vec::new(),
-            hba: None,
-            fsync: true,
-        }
-    }
-}
-
-impl PgOptions {
-    /// Adds a setting.
-    #[must_use]
-    pub fn set(mut self, name: &str, value: &str) -> Self {
-        self.settings.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// Replaces `pg_hba.conf`.
-    #[must_use]
-    pub fn hba(mut self, text: &str) -> Self {
-        self.hba = Some(text.to_owned());
-        self
-    }
-}
-
-/// A running server; dropping it ends it and removes its data.
+/// A running (or stopped) server.
 #[derive(Debug)]
 pub struct PgServer {
     major: u32,
-    port: u16,
-    binaries: Binaries,
-    folder: TempDir,
-    process: Option<Process>,
+    dir: PathBuf,
+    port: Port,
+    postmaster: Option<Postmaster>,
+}
+
+/// A `tokio_postgres` client with the task that drives its connection; dropping it closes both.
+#[derive(Debug)]
+pub struct PgClient {
+    client: tokio_postgres::Client,
+    _connection: JoinSet<()>,
 }
 
 impl PgServer {
-    /// Starts a server of this major version.
+    /// Starts a fresh server: superuser `postgres`, database `postgres`, everyone trusted except
+    /// as `options.hba` says, `wal_level` logical.
     ///
     /// # Errors
-    /// When its binaries are not there (the error says what to run) or it does not start (the
-    /// error holds the end of its log).
-    pub async fn start(major: u32, options: PgOptions) -> anyhow::Result<Self> {
-        let binaries = Binaries::find(major)?;
-        let folder = template::copy(&binaries)?;
+    ///
+    /// When the programs are missing (the text says what to run) or the server does not come up
+    /// (the text has the end of its log).
+    pub async fn start(major: u32, options: PgOptions) -> Result<Self> {
+        let bin = binaries::server_bin(major)?;
+        let template = template::ready(major, &bin)?;
+        let dir = scratch::folder(&format!("pg{major}"))?;
         let mut server = Self {
             major,
-            port: 0,
-            binaries,
-            folder,
-            process: None,
+            dir,
+            port: Port::reserve()?,
+            postmaster: None,
         };
-        server.configure(&options)?;
-        for _attempt in 0..PORT_ATTEMPTS {
-            server.port = free_port()?;
-            server.launch()?;
-            match server.wait_until_ready().await {
-                Ok(()) => return Ok(server),
-                Err(_in_use) if server.log().contains("Address already in use") => {
-                    server.process = None;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        bail!("no free port for PostgreSQL {major} in {PORT_ATTEMPTS} attempts")
+        scratch::copy_tree(&template, &server.data_dir())?;
+        options.write(&server.data_dir(), &server.dir, server.port.number())?;
+        server.start_again().await?;
+        Ok(server)
     }
 
-    /// Its major version.
-    #[must_use]
+    /// Stops the server the fast way (`pg_ctl stop`), its data on disk.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end.
+    pub fn stop(&mut self) -> Result<()> {
+        let Some(mut postmaster) = self.postmaster.take() else {
+            return Ok(());
+        };
+        postmaster
+            .stop_fast(PATIENCE)
+            .with_context(|| self.described())
+    }
+
+    /// Kills the postmaster and all its processes at once, as a crash of the machine would.
+    ///
+    /// # Errors
+    ///
+    /// When the server does not run.
+    pub fn kill9(&mut self) -> Result<()> {
+        let mut postmaster = self
+            .postmaster
+            .take()
+            .context("the server is not running")?;
+        postmaster.kill9();
+        Ok(())
+    }
+
+    /// Starts the server again on the same port and data, after stopping it if it runs.
+    ///
+    /// # Errors
+    ///
+    /// When it does not stop or come up.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.stop()?;
+        self.start_again().await
+    }
+
+    /// Freezes all processes of the server: it accepts connections and says nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the server does not run.
+    pub fn pause(&self) -> Result<()> {
+        self.postmaster
+            .as_ref()
+            .context("the server is not running")?
+            .pause();
+        Ok(())
+    }
+
+    /// Lets a paused server go on.
+    ///
+    /// # Errors
+    ///
+    /// When the server does not run.
+    pub fn resume(&self) -> Result<()> {
+        self.postmaster
+            .as_ref()
+            .context("the server is not running")?
+            .resume();
+        Ok(())
+    }
+
+    /// Makes the server read its configuration files again.
+    ///
+    /// # Errors
+    ///
+    /// When the server does not run.
+    pub fn reload(&self) -> Result<()> {
+        self.postmaster
+            .as_ref()
+            .context("the server is not running")?
+            .reload();
+        Ok(())
+    }
+
+    /// The server's major version.
     pub fn major(&self) -> u32 {
         self.major
     }
 
-    /// Its port on 127.0.0.1.
-    #[must_use]
+    /// The port on 127.0.0.1.
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
-    /// Its data directory.
-    #[must_use]
+    /// The server's data folder.
     pub fn data_dir(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.dir.join("data")
     }
 
-    /// The URL of a database for a user; `user` may be `name:password`.
-    #[must_use]
+    /// The folder with the data, the log and the unix socket.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A connection URL without a password.
     pub fn url(&self, user: &str, database: &str) -> String {
-        format!("postgres://{user}@127.0.0.1:{}/{database}", self.port)
+        format!("postgres://{user}@127.0.0.1:{}/{database}", self.port())
     }
 
-    /// A connection as the superuser `postgres`.
-    ///
-    /// # Errors
-    /// When the server does not let us in.
-    pub async fn client(&self, database: &str) -> anyhow::Result<Client> {
-        connect(&self.url("postgres", database)).await
+    /// A connection URL with a password, which must need no percent-encoding.
+    pub fn url_with_password(&self, user: &str, password: &str, database: &str) -> String {
+        format!(
+            "postgres://{user}:{password}@127.0.0.1:{}/{database}",
+            self.port()
+        )
     }
 
-    /// Runs statements as the superuser `postgres`.
+    /// A connection as superuser.
     ///
     /// # Errors
+    ///
+    /// When it cannot be made.
+    pub async fn client(&self, database: &str) -> Result<PgClient> {
+        PgClient::connect(&self.url("postgres", database))
+            .await
+            .with_context(|| self.described())
+    }
+
+    /// Runs statements as superuser.
+    ///
+    /// # Errors
+    ///
     /// When one of them fails.
-    pub async fn execute(&self, database: &str, sql: &str) -> anyhow::Result<()> {
+    pub async fn execute(&self, database: &str, sql: &str) -> Result<()> {
         let client = self.client(database).await?;
         client
             .batch_execute(sql)
@@ -146,157 +200,139 @@ impl PgServer {
             .with_context(|| format!("in {sql}"))
     }
 
+    /// Runs SQL with `psql` as superuser; gives its output, unaligned and without headers.
+    ///
+    /// # Errors
+    ///
+    /// When `psql` is missing or any statement fails.
+    pub fn psql(&self, database: &str, sql: &str) -> Result<String> {
+        psql(&self.url("postgres", database), sql)
+    }
+
     /// The server's log.
-    #[must_use]
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+        fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
-    /// Shuts it down in an orderly way (fast shutdown).
-    ///
-    /// # Errors
-    /// When it does not end.
-    pub fn stop(&mut self) -> anyhow::Result<()> {
-        self.end("INT")
+    /// The end of the server's log.
+    pub fn log_tail(&self) -> String {
+        let text = self.log();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
     }
 
-    /// Kills it without warning, as a power cut would (`kill -9` of all its processes).
-    ///
-    /// # Errors
-    /// When it does not end.
-    pub fn kill9(&mut self) -> anyhow::Result<()> {
-        self.end("KILL")
-    }
-
-    /// Starts it again on the same port and data, after [`stop`](Self::stop) or
-    /// [`kill9`](Self::kill9); ends it first if it runs.
-    ///
-    /// # Errors
-    /// When it does not come back.
-    pub async fn restart(&mut self) -> anyhow::Result<()> {
-        if self.process.is_some() {
-            self.stop()?;
+    async fn start_again(&mut self) -> Result<()> {
+        ensure!(self.postmaster.is_none(), "the server is running already");
+        let bin = binaries::server_bin(self.major)?;
+        let mut postmaster =
+            Postmaster::spawn(&bin.join("postgres"), &self.data_dir(), &self.log_path())?;
+        let ready = postmaster
+            .wait_until_ready(&self.data_dir(), PATIENCE)
+            .await;
+        if let Err(error) = ready {
+            postmaster.kill9();
+            return Err(error).with_context(|| {
+                format!(
+                    "{}; the end of its log:\n{}",
+                    self.described(),
+                    self.log_tail()
+                )
+            });
         }
-        self.launch()?;
-        self.wait_until_ready().await
-    }
-
-    /// Freezes all its processes.
-    ///
-    /// # Errors
-    /// When it does not run.
-    pub fn pause(&self) -> anyhow::Result<()> {
-        self.process
-            .as_ref()
-            .context("the server does not run")?
-            .signal_all("STOP")
-    }
-
-    /// Lets frozen processes go on.
-    ///
-    /// # Errors
-    /// When it does not run.
-    pub fn resume(&self) -> anyhow::Result<()> {
-        self.process
-            .as_ref()
-            .context("the server does not run")?
-            .signal_all("CONT")
-    }
-
-    fn configure(&self, options: &PgOptions) -> anyhow::Result<()> {
-        let mut text = String::new();
-        let fsync = if options.fsync { "on" } else { "off" };
-        let usual = [
-            ("listen_addresses", "127.0.0.1"),
-            ("unix_socket_directories", ""),
-            ("wal_level", "logical"),
-            ("max_connections", "200"),
-            ("max_wal_senders", "20"),
-            ("max_replication_slots", "20"),
-            ("max_prepared_transactions", "10"),
-            ("shared_buffers", "64MB"),
-            ("max_wal_size", "2GB"),
-            ("log_line_prefix", "%m [%p] %u@%d %a "),
-            ("fsync", fsync),
-        ];
-        let usual = usual
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        for (name, value) in usual.chain(options.settings.iter().cloned()) {
-            text.push_str(&format!("{name} = '{}'\n", value.replace('\'', "''")));
-        }
-        let conf = self.data_dir().join("postgresql.auto.conf");
-        std::fs::write(conf, text).context("cannot write postgresql.auto.conf")?;
-        if let Some(hba) = &options.hba {
-            std::fs::write(self.data_dir().join("pg_hba.conf"), hba)
-                .context("cannot write pg_hba.conf")?;
-        }
+        self.postmaster = Some(postmaster);
         Ok(())
     }
 
-    fn launch(&mut self) -> anyhow::Result<()> {
-        let process = Process::start(&self.binaries, self.folder.path(), self.port)?;
-        self.process = Some(process);
-        Ok(())
+    fn log_path(&self) -> PathBuf {
+        self.dir.join("log")
     }
 
-    async fn wait_until_ready(&mut self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + START_TIMEOUT;
-        let url = self.url("postgres", "postgres");
-        loop {
-            match tokio_postgres::connect(&url, NoTls).await {
-                Ok(_ready) => return Ok(()),
-                // It answers, only not to us: a pg_hba.conf of the test's own.
-                Err(error)
-                    if error
-                        .as_db_error()
-                        .is_some_and(|e| e.code().code() != "57P03") =>
-                {
-                    return Ok(());
-                }
-                Err(_not_yet) => {}
-            }
-            let ended = self.process.as_mut().is_none_or(Process::has_ended);
-            if ended || Instant::now() > deadline {
-                bail!(
-                    "PostgreSQL {} did not start:\n{}",
-                    self.major,
-                    tail(&self.log())
-                );
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    fn end(&mut self, signal: &str) -> anyhow::Result<()> {
-        match self.process.take() {
-            Some(process) => process.end(signal, START_TIMEOUT),
-            None => Ok(()),
-        }
+    fn described(&self) -> String {
+        format!("PostgreSQL {} on port {}", self.major, self.port())
     }
 }
 
-/// A connection; its task ends with the client.
+impl Drop for PgServer {
+    fn drop(&mut self) {
+        if let Some(mut postmaster) = self.postmaster.take() {
+            postmaster.stop_immediate();
+        }
+        process::remove_shared_memory(&self.data_dir());
+        fs::remove_dir_all(&self.dir).unwrap_or_default();
+    }
+}
+
+impl PgClient {
+    /// Connects to a URL.
+    ///
+    /// # Errors
+    ///
+    /// When the server cannot be reached or refuses.
+    pub async fn connect(url: &str) -> Result<Self> {
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move { connection.await.unwrap_or_default() });
+        Ok(Self {
+            client,
+            _connection: tasks,
+        })
+    }
+
+    /// The first column of the only row of a query, as text (simple protocol).
+    ///
+    /// # Errors
+    ///
+    /// When the query fails or gives no row.
+    pub async fn value(&self, sql: &str) -> Result<String> {
+        let messages = self.client.simple_query(sql).await?;
+        let row = messages.into_iter().find_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        });
+        let row = row.with_context(|| format!("no row from: {sql}"))?;
+        Ok(row.get(0).unwrap_or("NULL").to_owned())
+    }
+}
+
+impl std::ops::Deref for PgClient {
+    type Target = tokio_postgres::Client;
+
+    fn deref(&self) -> &Self::Target {
+        &self.client
+    }
+}
+
+impl std::ops::DerefMut for PgClient {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.client
+    }
+}
+
+/// Runs SQL with `psql` against any URL; gives its output, unaligned and without headers.
 ///
 /// # Errors
-/// When the server does not let us in.
-pub async fn connect(url: &str) -> anyhow::Result<Client> {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
-    #[expect(clippy::disallowed_methods, reason = "the task ends with its client")]
-    tokio::spawn(connection);
-    Ok(client)
-}
-
-/// A port that was free a moment ago.
 ///
-/// # Errors
-/// When the loopback address has none.
-pub fn free_port() -> anyhow::Result<u16> {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
-    Ok(listener.local_addr()?.port())
-}
-
-fn tail(log: &str) -> String {
-    let lines: Vec<_> = log.lines().collect();
-    lines[lines.len().saturating_sub(20)..].join("\n")
+/// When `psql` is missing or any statement fails.
+pub fn psql(url: &str, sql: &str) -> Result<String> {
+    let output = Command::new(binaries::client_program("psql")?)
+        .args([
+            "-X",
+            "-A",
+            "-t",
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-d",
+            url,
+            "-c",
+            sql,
+        ])
+        .output()?;
+    if !output.status.success() {
+        bail!(
+            "psql failed: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
 }

@@ -1,112 +1,158 @@
-//! A server's processes: started as a user that is not root, and never left behind.
+//! The postmaster as a child process, and its own children.
+//!
+//! The kernel is asked to end the postmaster when the thread that started it ends, so one thread
+//! that lives as long as this process starts them all: whatever way a test process ends, its
+//! servers end with it.
 
-use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
-use super::binaries::Binaries;
+use crate::children;
+use crate::scratch;
 
-/// The user that servers run as when we are root, which PostgreSQL refuses to be.
-const SERVER_USER: &str = "postgres";
-
-/// Runs "$@" until standard input closes, which it does when our process ends in any way.
-const HOLD: &str = r#"exec 3<&0; log=$1; shift
-"$@" >>"$log" 2>&1 </dev/null 3<&- & server=$!
-{ cat <&3 >/dev/null; kill -QUIT $server 2>/dev/null; } & guard=$!
-wait $server; kill $guard 2>/dev/null"#;
-
-/// A server and the shell that holds it.
+/// A running postmaster.
 #[derive(Debug)]
-pub(super) struct Process {
-    holder: Child,
-    data: PathBuf,
+pub(super) struct Postmaster {
+    child: Child,
+    pid: Pid,
 }
 
-impl Process {
-    /// Starts the server on the `data` folder within `folder`.
-    pub(super) fn start(binaries: &Binaries, folder: &Path, port: u16) -> anyhow::Result<Self> {
-        let data = folder.join("data");
-        let log = folder.join("log");
-        std::fs::write(&log, "")?;
-        let server = as_server_user(binaries.bin.join("postgres"));
-        let mut command = Command::new("sh");
+impl Postmaster {
+    pub(super) fn spawn(program: &Path, data_dir: &Path, log: &Path) -> Result<Self> {
+        let log = File::options().create(true).append(true).open(log)?;
+        let mut command = Command::new("setpriv");
+        command.arg("--pdeathsig=QUIT");
+        if let Some(user) = scratch::server_user()? {
+            command.args(user.setpriv_arguments());
+        }
         command
-            .arg("-c")
-            .arg(HOLD)
-            .arg("sh")
-            .arg(&log)
-            .arg(server.get_program());
-        command
-            .args(server.get_args())
+            .arg("--")
+            .arg(program)
             .arg("-D")
-            .arg(&data)
-            .arg("-p")
-            .arg(port.to_string());
+            .arg(data_dir)
+            .current_dir(data_dir.parent().unwrap_or(data_dir))
+            .env_remove("PGDATA")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        let child = children::spawn(command).context("starting postgres through setpriv")?;
+        let pid = children::pid(&child)?;
+        Ok(Self { child, pid })
+    }
+
+    /// Waits for the line that the postmaster writes when it takes connections.
+    pub(super) async fn wait_until_ready(
+        &mut self,
+        data_dir: &Path,
+        patience: Duration,
+    ) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the server ended at its start: {status}");
+            }
+            let pid_file = fs::read_to_string(data_dir.join("postmaster.pid")).unwrap_or_default();
+            let mut lines = pid_file.lines();
+            let ours = lines.next().and_then(|pid| pid.parse().ok());
+            if ours == Some(self.pid.as_raw_nonzero().get())
+                && lines.nth(6).is_some_and(|line| line.trim() == "ready")
+            {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("the server did not come up within {} s", patience.as_secs());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    pub(super) fn stop_fast(&mut self, patience: Duration) -> Result<()> {
+        self.resume();
+        send(self.pid, Signal::INT);
+        let deadline = Instant::now() + patience;
+        while self.child.try_wait()?.is_none() {
+            if Instant::now() > deadline {
+                self.kill9();
+                bail!(
+                    "the server did not stop within {} s and was killed",
+                    patience.as_secs()
+                );
+            }
+            pause_a_moment();
+        }
+        Ok(())
+    }
+
+    /// The server's own quick way out, which also removes its shared memory.
+    pub(super) fn stop_immediate(&mut self) {
+        self.resume();
+        send(self.pid, Signal::QUIT);
+        self.reap();
+    }
+
+    /// Stopped first, so that it cannot fork or notice while its children are killed.
+    pub(super) fn kill9(&mut self) {
+        send(self.pid, Signal::STOP);
+        for child in self.children() {
+            send(child, Signal::KILL);
+        }
+        send(self.pid, Signal::KILL);
+        self.reap();
+    }
+
+    pub(super) fn pause(&self) {
+        send(self.pid, Signal::STOP);
+        for child in self.children() {
+            send(child, Signal::STOP);
+        }
+    }
+
+    pub(super) fn resume(&self) {
+        for child in self.children() {
+            send(child, Signal::CONT);
+        }
+        send(self.pid, Signal::CONT);
+    }
+
+    pub(super) fn reload(&self) {
+        send(self.pid, Signal::HUP);
+    }
+
+    fn children(&self) -> Vec<Pid> {
+        let pid = self.pid.as_raw_nonzero();
+        let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let list = list.unwrap_or_default();
+        list.split_whitespace()
+            .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
+            .collect()
+    }
+
+    fn reap(&mut self) {
+        // The only error is that it was waited for already.
+        self.child.wait().map(drop).unwrap_or_default();
+    }
+}
+
+/// A server that was killed leaves a segment behind, of which the machine has a few thousand.
+pub(super) fn remove_shared_memory(data_dir: &Path) {
+    let pid_file: PathBuf = data_dir.join("postmaster.pid");
+    let text = fs::read_to_string(pid_file).unwrap_or_default();
+    let segment = text
+        .lines()
+        .nth(6)
+        .and_then(|line| line.split_whitespace().nth(1));
+    if let Some(id) = segment {
+        let mut command = Command::new("ipcrm");
         command
-            .stdin(Stdio::piped())
+            .args(["-m", id])
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let holder = command.spawn().context("cannot start the server")?;
-        Ok(Self { holder, data })
-    }
-
-    pub(super) fn has_ended(&mut self) -> bool {
-        !matches!(self.holder.try_wait(), Ok(None))
-    }
-
-    /// Sends a signal to the postmaster and its children.
-    pub(super) fn signal_all(&self, signal: &str) -> anyhow::Result<()> {
-        let postmaster = self.postmaster()?;
-        let mut pids = children(postmaster)?;
-        pids.push(postmaster);
-        // A child that has just ended is no failure.
-        let mut kill = Command::new("kill");
-        kill.arg(format!("-{signal}"))
-            .args(pids.iter().map(u32::to_string));
-        kill.stderr(Stdio::null())
-            .status()
-            .context("cannot run kill")?;
-        Ok(())
-    }
-
-    /// Ends the server with a signal and waits until it is gone.
-    pub(super) fn end(mut self, signal: &str, timeout: Duration) -> anyhow::Result<()> {
-        if signal == "KILL" {
-            self.signal_all(signal)?;
-        } else {
-            let postmaster = self.postmaster()?;
-            Command::new("kill")
-                .arg(format!("-{signal}"))
-                .arg(postmaster.to_string())
-                .status()?;
-        }
-        let deadline = Instant::now() + timeout;
-        while !self.has_ended() {
-            if Instant::now() > deadline {
-                bail!("the server did not end after SIG{signal}");
-            }
-            pause();
-        }
-        Ok(())
-    }
-
-    fn postmaster(&self) -> anyhow::Result<u32> {
-        let text = std::fs::read_to_string(self.data.join("postmaster.pid"))
-            .context("the server does not run")?;
-        let line = text.lines().next().context("postmaster.pid is empty")?;
-        Ok(line.trim().parse()?)
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.holder.stdin.take());
-        // There is nobody to tell, and nothing is left that could end it.
-        let _status = self.holder.wait();
+        command.status().map(drop).unwrap_or_default();
     }
 }
 
@@ -114,50 +160,11 @@ impl Drop for Process {
     clippy::disallowed_methods,
     reason = "polls for the end of a process, with a deadline"
 )]
-fn pause() {
-    std::thread::sleep(Duration::from_millis(5));
+fn pause_a_moment() {
+    std::thread::sleep(Duration::from_millis(2));
 }
 
-fn children(parent: u32) -> anyhow::Result<Vec<u32>> {
-    let output = Command::new("ps")
-        .args(["-o", "pid=", "--ppid", &parent.to_string()])
-        .output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text
-        .split_whitespace()
-        .filter_map(|pid| pid.parse().ok())
-        .collect())
-}
-
-fn are_root() -> bool {
-    static ROOT: OnceLock<bool> = OnceLock::new();
-    *ROOT.get_or_init(|| {
-        let output = Command::new("id").arg("-u").output();
-        output.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
-    })
-}
-
-/// A command that runs as the user of the servers.
-pub(super) fn as_server_user(program: impl AsRef<OsStr>) -> Command {
-    if !are_root() {
-        return Command::new(program);
-    }
-    let mut command = Command::new("setpriv");
-    command
-        .arg(format!("--reuid={SERVER_USER}"))
-        .arg(format!("--regid={SERVER_USER}"));
-    command.arg("--init-groups").arg(program);
-    command
-}
-
-/// Makes a folder belong to the user of the servers.
-pub(super) fn give_to_server_user(folder: &Path) -> anyhow::Result<()> {
-    if are_root() {
-        let owner = format!("{SERVER_USER}:");
-        let status = Command::new("chown").arg(owner).arg(folder).status()?;
-        if !status.success() {
-            bail!("cannot give {} to the user {SERVER_USER}", folder.display());
-        }
-    }
-    Ok(())
+fn send(pid: Pid, signal: Signal) {
+    // A process that is gone already needs no signal.
+    kill_process(pid, signal).unwrap_or_default();
 }

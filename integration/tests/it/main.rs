@@ -1,4 +1,4 @@
-//! Tests on real servers.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+//! The end-to-end tests: one binary, a module an idea.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod servers;
