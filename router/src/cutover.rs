@@ -36,13 +36,15 @@
 
 mod movement;
 pub mod standing;
+mod state;
 mod timeline;
 
 use std::time::Duration;
 
 use thiserror::Error;
 
-pub use self::movement::{Ended, Movement, Resolving, State};
+pub use self::movement::Movement;
+pub use self::state::{Attempt, Ended, MarkerState, Patience, Resolving, State};
 pub use self::timeline::{StepTime, Timeline};
 use crate::side::{Epoch, Side};
 

@@ -4,16 +4,18 @@
 //! exchanged. So an engine implements [`Leave`] and [`Arrive`] for a side, whichever it is, and
 //! [`Journal`] once, for the target. The [cutover machine](crate::cutover) does the rest.
 //!
-//! # The two promises that crashes rest on
+//! # The promises that crashes rest on
 //!
 //! A connection may break while a server still works on what we sent, and the server may finish it
-//! later. Two doors must therefore be closed *on the server*:
+//! later. These doors must therefore be closed *on the server*:
 //!
 //! * [`Journal::resolve`] decides by compare-and-set on the epoch's row, so that a promotion that
 //!   comes later fails.
 //! * [`Leave::lower_fence`] of an epoch leaves a note of the epoch, also where no fence ever was,
 //!   and [`Leave::raise_fence`] fails for an epoch that is not greater than the note's. So a fence
 //!   that was given up cannot go up later and shut out a side that serves.
+//! * [`Leave::lower_fence`] of an epoch leaves a fence of a greater epoch alone. So an attempt to
+//!   lower that was repeated, and is done twice, does not open the next movement's fence.
 //!
 //! Every call may be repeated, and every call that changes something is done when it returns `Ok`:
 //! committed and durable.
@@ -43,7 +45,7 @@ pub trait Leave: Send + Sync {
     fn raise_fence(&self, epoch: Epoch) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
     /// Lets the application write again, and sees to it that no fence of this epoch or an earlier
-    /// one goes up any more. Done also if there is no fence.
+    /// one goes up any more. Done also if there is no fence; does nothing to a later epoch's.
     fn lower_fence(&self, epoch: Epoch) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
     /// Writes a durable marker behind the fence: the end of the stream.
