@@ -1,1 +1,15 @@
-//! placeholder
+//! Real servers, real clients, crashes: what the end-to-end tests, the demo and the benchmarks
+//! share.
+//!
+//! * [`server`] starts and stops real PostgreSQL servers of any fetched version.
+//! * [`binaries`] finds the programs; `integration/fetch.sh` fetches them, once.
+//!
+//! The end-to-end tests themselves are one test binary, `integration/tests/it`.
+
+pub mod binaries;
+pub mod children;
+pub mod load;
+pub mod port;
+pub mod proxy;
+pub mod scratch;
+pub mod server;
