@@ -1,1 +1,36 @@
-//! placeholder
+//! The relay of client bytes: one client, one server connection, every feature of the server.
+//!
+//! [`Relay`] owns the threads that sessions run on and the list of sessions. A session reads only
+//! what it must: message headers, the transaction status, and the few messages that carry state.
+//! Before a switch each session's state is read from its server and a *twin*, a connection to the
+//! other server, is brought to the same state; at the release the session goes on through it.
+//! What cannot be carried is named ([`Unmovable`]), and such a session is never moved in silence.
+//!
+//! # What happens in a crash
+//! Nothing here is durable. A client whose relay dies is cut off, and connects again.
+
+mod cancel;
+mod fatal;
+mod limits;
+mod login;
+mod pulse;
+mod pump;
+mod registry;
+mod relay;
+mod serve;
+#[expect(
+    clippy::module_inception,
+    reason = "it is the one session, in the house of sessions"
+)]
+mod session;
+mod startup;
+mod state;
+mod statements;
+mod threads;
+mod twin;
+mod verifiers;
+
+pub use registry::{SessionId, SessionInfo, SessionState};
+pub use relay::{Relay, RelayOptions, TwinReport};
+pub use serve::serve;
+pub use state::Unmovable;

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::timeout;
 
@@ -234,6 +235,26 @@ impl Conn {
     #[must_use]
     pub fn parameters(&self) -> &HashMap<String, String> {
         &self.greeting.parameters
+    }
+
+    /// Notes a `ParameterStatus` that a caller of [`Conn::read_message`] came across.
+    ///
+    /// # Errors
+    /// The body is malformed.
+    pub fn note_parameter(&mut self, body: &Bytes) -> Result<(), WireError> {
+        self.greeting.note_parameter(body)
+    }
+
+    /// Whether the server still holds the connection, as far as is known without waiting. Only for
+    /// a connection that waits for nothing: messages that are already here and are no goodbye stay.
+    pub fn is_open(&mut self) -> bool {
+        self.read.reserve(READ_CHUNK_BYTES);
+        match self.socket.read_buf(&mut self.read).now_or_never() {
+            None => true,
+            Some(Ok(0) | Err(_)) => false,
+            // The only error that a server sends unasked is its last word.
+            Some(Ok(_)) => self.read.first() != Some(&b'E'),
+        }
     }
 
     /// The messages of the log-in as they came, `BackendKeyData` and `ReadyForQuery` left out.

@@ -1,0 +1,36 @@
+//! Bounds of the relay: each with the reason for its size.
+
+use std::time::Duration;
+
+/// Bytes of one read: a thread's scratch buffer, shared by its sessions.
+pub(super) const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// Bytes of a client that are kept while it must wait; beyond this its socket is not read.
+pub(super) const WAITING_BYTES_MAX: usize = 64 * 1024;
+
+/// Capacity above which an empty buffer of a session is given back.
+pub(super) const KEPT_BUFFER_BYTES: usize = 16 * 1024;
+
+/// Bytes of named Parse messages kept for one session; statements beyond it make it unmovable.
+pub(super) const STATEMENT_BYTES_MAX: usize = 1024 * 1024;
+
+/// The longest unnamed Parse message that is kept.
+pub(super) const UNNAMED_BYTES_MAX: usize = 64 * 1024;
+
+/// Sockets that wait for one relay thread to take them.
+pub(super) const ACCEPTED_MAX: usize = 256;
+
+/// Requests of the coordinator that wait at one session.
+pub(super) const REQUESTS_MAX: usize = 8;
+
+/// How long our own question to an idle server may take before we cancel it.
+pub(super) const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a cancelled question of ours may still take before the session is given up.
+pub(super) const ASK_GRACE: Duration = Duration::from_secs(15);
+
+/// How long the server may take for a cancel request.
+pub(super) const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Names of settings outside of the catalog that every session is asked for.
+pub(super) const CUSTOM_SETTINGS_MAX: usize = 500;

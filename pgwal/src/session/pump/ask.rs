@@ -1,0 +1,98 @@
+//! Questions of ours to the session's own server, while it is idle. The client sees nothing of it;
+//! what the server says to the client on its own account meanwhile is passed on.
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::super::cancel;
+use super::super::fatal::Fatal;
+use super::super::limits::{ASK_GRACE, ASK_TIMEOUT};
+use super::super::relay::Relay;
+use super::Pump;
+use crate::wire::limits::{MESSAGE_BYTES_MAX, READ_CHUNK_BYTES};
+use crate::wire::{Message, ServerError, backend, frame};
+
+/// Most bytes of an answer to a question of ours.
+const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// The rows of an answer, or the server's refusal.
+pub(in crate::session) type Answer = Result<Vec<Vec<Option<Bytes>>>, Box<ServerError>>;
+
+impl Pump {
+    /// Sends messages that end in one Sync and reads the rows up to `ReadyForQuery`.
+    ///
+    /// Only between two messages with an idle server. A question that takes too long is cancelled.
+    pub(in crate::session) async fn ask(
+        &mut self,
+        relay: &Relay,
+        question: &BytesMut,
+    ) -> Result<Answer, Fatal> {
+        let leg = self.entry.legs.lock().current.clone();
+        let mut exchange = Box::pin(self.exchange(question));
+        if let Ok(answer) = timeout(ASK_TIMEOUT, &mut exchange).await {
+            return answer;
+        }
+        cancel::send(relay, &leg).await;
+        match timeout(ASK_GRACE, exchange).await {
+            Ok(answer) => answer,
+            Err(_elapsed) => Err(Fatal::new(
+                "57P01",
+                "the server does not answer while the session is moved",
+            )),
+        }
+    }
+
+    async fn exchange(&mut self, question: &BytesMut) -> Result<Answer, Fatal> {
+        self.server
+            .write_all(question)
+            .await
+            .map_err(|_gone| Fatal::ServerGone)?;
+        let mut rows = Vec::new();
+        let mut bytes = 0;
+        let mut refusal = None;
+        loop {
+            let message = self.next_from_server().await?;
+            let malformed = |_bad| Fatal::protocol("the server sent a message that cannot be read");
+            match message.tag {
+                b'D' => {
+                    bytes += message.body.len();
+                    if bytes > ANSWER_BYTES_MAX {
+                        return Err(Fatal::new("54000", "the session's state is too large"));
+                    }
+                    rows.push(backend::data_row(&message.body).map_err(malformed)?);
+                }
+                b'E' => {
+                    let error = ServerError::parse(message.body).map_err(malformed)?;
+                    if error.severity != "ERROR" {
+                        return Err(Fatal::Server(error.body));
+                    }
+                    refusal = Some(Box::new(error));
+                }
+                b'A' => backend::raw(b'A', &message.body, &mut self.down.backlog),
+                b'S' => {
+                    self.note_parameter(&message.body);
+                    backend::raw(b'S', &message.body, &mut self.down.backlog);
+                }
+                b'Z' => return Ok(refusal.map_or(Ok(rows), Err)),
+                _of_no_interest => {}
+            }
+        }
+    }
+
+    async fn next_from_server(&mut self) -> Result<Message, Fatal> {
+        loop {
+            let bad = |_bad| Fatal::protocol("the server sent a bad message header");
+            if let Some(message) =
+                frame::take(&mut self.down.held, MESSAGE_BYTES_MAX).map_err(bad)?
+            {
+                return Ok(message);
+            }
+            self.down.held.reserve(READ_CHUNK_BYTES);
+            let read = self.server.read_buf(&mut self.down.held).await;
+            if read.map_err(|_gone| Fatal::ServerGone)? == 0 {
+                return Err(Fatal::ServerGone);
+            }
+        }
+    }
+}

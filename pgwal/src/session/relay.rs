@@ -1,0 +1,381 @@
+//! The house of all sessions: where they run, whom they may ask, and what the coordinator does with
+//! all of them at once.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use parking_lot::{Mutex, RwLock};
+use router::{Side, Switch};
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use super::cancel::CancelKeys;
+use super::limits::CUSTOM_SETTINGS_MAX;
+use super::registry::{Entry, Registry, Request, SessionId, SessionInfo};
+use super::state::{Unmovable, is_custom_setting};
+use super::threads::Threads;
+use super::verifiers::{DEFAULT_QUERY, Verifiers};
+use crate::wire::Endpoint;
+
+/// What a relay is made from.
+#[derive(Debug, Clone)]
+pub struct RelayOptions {
+    /// The source, with the account that may read verifiers.
+    pub source: Endpoint,
+    /// The target, once there is one.
+    pub target: Option<Endpoint>,
+    /// Which side serves.
+    pub switch: Arc<Switch>,
+    /// Threads that sessions run on.
+    pub threads: usize,
+    /// How long a client may take to log in; waiting for a release does not count.
+    pub login_timeout: Duration,
+    /// A query for the verifier of the role `$1`, in place of reading `pg_authid`. Its first
+    /// column is the verifier, or the second when it gives two.
+    pub auth_query: Option<String>,
+    /// Most clients at once, those that log in included.
+    pub clients_max: usize,
+    /// Most twins that are prepared at once.
+    pub twins_at_once: usize,
+}
+
+impl RelayOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new(source: Endpoint, switch: Arc<Switch>) -> Self {
+        Self {
+            source,
+            target: None,
+            switch,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            login_timeout: Duration::from_secs(60),
+            auth_query: None,
+            clients_max: 10_000,
+            twins_at_once: 8,
+        }
+    }
+}
+
+/// All sessions of one listener and what they share.
+#[derive(Debug)]
+pub struct Relay {
+    options: RelayOptions,
+    target: RwLock<Option<Endpoint>>,
+    clients: AtomicUsize,
+    threads: Threads,
+    custom_settings: Mutex<BTreeSet<String>>,
+    pub(super) registry: Registry,
+    pub(super) cancel_keys: CancelKeys,
+    pub(super) verifiers: Verifiers,
+    pub(super) mock_seed: [u8; 32],
+    pub(super) twins: Semaphore,
+}
+
+/// What came of preparing the sessions for a switch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TwinReport {
+    /// Sessions that stand ready.
+    pub ready: usize,
+    /// Sessions that were not idle before the deadline, or are new.
+    pub pending: Vec<SessionId>,
+    /// Sessions that cannot be moved, and why.
+    pub unmovable: Vec<(SessionId, Vec<Unmovable>)>,
+}
+
+impl Relay {
+    /// Starts the threads. They end when the relay is dropped and its last session is over.
+    ///
+    /// # Errors
+    /// The system gives no threads or no random bytes.
+    pub fn new(options: RelayOptions) -> io::Result<Arc<Self>> {
+        let mut mock_seed = [0; 32];
+        getrandom::fill(&mut mock_seed).map_err(|_none| io::ErrorKind::Unsupported)?;
+        let threads = Threads::start(options.threads.max(1))?;
+        let relay = Arc::new(Self {
+            target: RwLock::new(options.target.clone()),
+            clients: AtomicUsize::new(0),
+            threads,
+            custom_settings: Mutex::default(),
+            registry: Registry::default(),
+            cancel_keys: CancelKeys::default(),
+            verifiers: Verifiers::default(),
+            mock_seed,
+            twins: Semaphore::new(options.twins_at_once.max(1)),
+            options,
+        });
+        Ok(relay)
+    }
+
+    /// Takes a client that has just connected. Beyond the limits it is turned away.
+    pub fn accept(self: &Arc<Self>, client: TcpStream, address: SocketAddr) {
+        self.threads.hand_over(self, client, address);
+    }
+
+    /// Counts a client in, unless there are too many.
+    pub(super) fn count_in(&self) -> bool {
+        let before = self.clients.fetch_add(1, Ordering::Relaxed);
+        if before < self.options.clients_max {
+            return true;
+        }
+        self.count_out();
+        false
+    }
+
+    pub(super) fn count_out(&self) {
+        self.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Clients that are connected, those that log in included.
+    #[must_use]
+    pub fn clients(&self) -> usize {
+        self.clients.load(Ordering::Relaxed)
+    }
+
+    /// The switch that all sessions obey.
+    #[must_use]
+    pub fn switch(&self) -> &Arc<Switch> {
+        &self.options.switch
+    }
+
+    pub(super) fn login_timeout(&self) -> Duration {
+        self.options.login_timeout
+    }
+
+    pub(super) fn auth_query(&self) -> &str {
+        self.options.auth_query.as_deref().unwrap_or(DEFAULT_QUERY)
+    }
+
+    /// Names the target when a migration begins, or forgets it when it is over.
+    pub fn set_target(&self, target: Option<Endpoint>) {
+        *self.target.write() = target;
+    }
+
+    /// The server of a side, if it is known.
+    #[must_use]
+    pub fn endpoint(&self, side: Side) -> Option<Endpoint> {
+        match side {
+            Side::Source => Some(self.options.source.clone()),
+            Side::Target => self.target.read().clone(),
+        }
+    }
+
+    /// The serving side; the source while none is decided.
+    pub(super) fn serving_or_source(&self) -> Side {
+        self.switch().serving().unwrap_or(Side::Source)
+    }
+
+    /// The startup parameters for a side: as the client sent them, but with that side's name of
+    /// the database that moves.
+    pub(super) fn parameters_for(
+        &self,
+        side: Side,
+        parameters: &[(String, String)],
+    ) -> Vec<(String, String)> {
+        let mut parameters = parameters.to_vec();
+        if let (Side::Target, Some(target)) = (side, self.endpoint(side)) {
+            for (name, value) in &mut parameters {
+                if name == "database" && *value == self.options.source.database {
+                    value.clone_from(&target.database);
+                }
+            }
+        }
+        parameters
+    }
+
+    /// Whether a client's database is the one that moves.
+    pub(super) fn moves_database(&self, database: &str) -> bool {
+        database == self.options.source.database
+    }
+
+    /// Adds names of settings that are in no catalog (`app.tenant`): every session is asked for
+    /// them before it moves. Names that cannot be such settings are left out.
+    pub fn set_custom_settings(&self, names: impl IntoIterator<Item = String>) {
+        let mut known = self.custom_settings.lock();
+        for name in names {
+            if known.len() >= CUSTOM_SETTINGS_MAX {
+                tracing::warn!(
+                    limit = CUSTOM_SETTINGS_MAX,
+                    "too many custom settings; the rest is not carried"
+                );
+                return;
+            }
+            if is_custom_setting(&name) {
+                known.insert(name);
+            }
+        }
+    }
+
+    pub(super) fn custom_settings(&self) -> Vec<String> {
+        self.custom_settings.lock().iter().cloned().collect()
+    }
+
+    /// All sessions that are logged in, oldest first.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<SessionInfo> {
+        self.registry
+            .all()
+            .iter()
+            .map(|entry| entry.info())
+            .collect()
+    }
+
+    /// The process ids of all our backends on a side: sessions, twins, and the one that reads
+    /// verifiers. These must survive a fence.
+    #[must_use]
+    pub fn backend_pids(&self, side: Side) -> Vec<i32> {
+        let mut pids: Vec<i32> = self.verifiers.pid(side).into_iter().collect();
+        for entry in self.registry.all() {
+            let legs = entry.legs.lock();
+            let all = [
+                Some(&legs.current),
+                legs.twin.as_ref(),
+                legs.retired.as_ref(),
+            ];
+            pids.extend(
+                all.into_iter()
+                    .flatten()
+                    .filter(|leg| leg.side == side)
+                    .map(|leg| leg.pid),
+            );
+        }
+        pids
+    }
+
+    /// [`Relay::backend_pids`] of the source.
+    #[must_use]
+    pub fn source_pids(&self) -> Vec<i32> {
+        self.backend_pids(Side::Source)
+    }
+
+    /// Reads the state of every session and has a twin ready for each that can be moved. Busy
+    /// sessions are waited for until the deadline.
+    ///
+    /// # Cancel safety
+    /// Sessions go on preparing when this is dropped.
+    pub async fn prepare_twins(&self, patience: Duration) -> TwinReport {
+        self.ask_all(patience, Request::Prepare, |_entry| true)
+            .await;
+        self.twin_report()
+    }
+
+    /// Inside the hold: reads those sessions again that ran something since they were read, and
+    /// brings their twins up to date.
+    ///
+    /// # Cancel safety
+    /// As [`Relay::prepare_twins`].
+    pub async fn refresh_changed(&self, patience: Duration) -> TwinReport {
+        self.ask_all(patience, Request::Refresh, Entry::is_dirty)
+            .await;
+        self.twin_report()
+    }
+
+    /// After the release: every session goes over to the serving side, if it did not yet, and
+    /// closes its connection to the other. Gives the number of sessions that are not there yet.
+    ///
+    /// # Cancel safety
+    /// As [`Relay::prepare_twins`].
+    pub async fn close_source_connections(&self, patience: Duration) -> usize {
+        self.verifiers.forget();
+        let serving = self.serving_or_source();
+        let elsewhere = |entry: &Entry| {
+            let legs = entry.legs.lock();
+            legs.current.side != serving || legs.retired.is_some()
+        };
+        self.ask_all(patience, Request::Settle, elsewhere).await;
+        self.registry
+            .all()
+            .iter()
+            .filter(|entry| elsewhere(entry))
+            .count()
+    }
+
+    /// Closes all twins: the migration was given up, or is over.
+    ///
+    /// # Cancel safety
+    /// As [`Relay::prepare_twins`].
+    pub async fn drop_twins(&self, patience: Duration) {
+        self.ask_all(patience, Request::DropTwin, |entry| {
+            entry.legs.lock().twin.is_some()
+        })
+        .await;
+    }
+
+    async fn ask_all(
+        &self,
+        patience: Duration,
+        request: impl Fn(oneshot::Sender<()>) -> Request,
+        concerned: impl Fn(&Entry) -> bool,
+    ) {
+        let deadline = Instant::now() + patience;
+        let asked = self
+            .registry
+            .all()
+            .into_iter()
+            .filter(|entry| concerned(entry))
+            .map(|entry| {
+                let (done, finished) = oneshot::channel();
+                let request = request(done);
+                async move {
+                    // Late and gone sessions are seen in the registry afterwards.
+                    let asked = timeout_at(deadline, async {
+                        entry.requests.send(request).await.ok()?;
+                        finished.await.ok()
+                    });
+                    asked.await.is_ok()
+                }
+            });
+        let _in_time: Vec<bool> = join_all(asked).await;
+    }
+
+    fn twin_report(&self) -> TwinReport {
+        let mut report = TwinReport::default();
+        for entry in self.registry.all() {
+            let unmovable = entry.unmovable.lock().clone();
+            if !unmovable.is_empty() {
+                report.unmovable.push((entry.id, unmovable));
+            } else if entry.legs.lock().twin.is_some() && !entry.is_dirty() {
+                report.ready += 1;
+            } else {
+                report.pending.push(entry.id);
+            }
+        }
+        report
+    }
+
+    /// Ends a session now: FATAL 57P01 for the client, and its query is cancelled. `false` when
+    /// there is no such session.
+    pub async fn end_session(&self, id: SessionId) -> bool {
+        match self.registry.get(id) {
+            Some(entry) => entry.requests.send(Request::End).await.is_ok(),
+            None => false,
+        }
+    }
+
+    /// Ends all sessions, each at its next idle moment, and after the deadline those that are
+    /// left. For the program's own end.
+    pub async fn drain(&self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        let asked = self.registry.all().into_iter().map(|entry| async move {
+            let gone = timeout_at(deadline, async {
+                entry.requests.send(Request::EndWhenIdle).await.ok()?;
+                entry.requests.closed().await;
+                Some(())
+            });
+            if gone.await.is_err() {
+                let ended = entry.requests.try_send(Request::End);
+                tracing::debug!(
+                    session = entry.id.0,
+                    ?ended,
+                    "a session did not become idle"
+                );
+            }
+        });
+        join_all(asked).await;
+    }
+}

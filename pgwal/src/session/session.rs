@@ -1,0 +1,354 @@
+//! A session after its log-in: it runs the hot loop and does what the loop stops for.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::BytesMut;
+use router::{Gate, Side};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::cancel;
+use super::fatal::Fatal;
+use super::limits::CANCEL_TIMEOUT;
+use super::pump::{Pump, Stop};
+use super::registry::{Entry, Request, SessionState};
+use super::relay::Relay;
+use super::startup::Startup;
+use super::state::{self, Reading, Unmovable};
+use super::twin::Twin;
+use crate::wire::{Credential, Socket, backend, frontend};
+
+/// Who the client is: what it takes to log in again as the same.
+#[derive(Debug)]
+pub(super) struct Identity {
+    pub(super) startup: Startup,
+    pub(super) credential: Credential,
+}
+
+/// One logged-in client with its server connections.
+#[derive(Debug)]
+pub(super) struct Session {
+    relay: Arc<Relay>,
+    entry: Arc<Entry>,
+    gate: Gate,
+    identity: Identity,
+    pump: Pump,
+    /// The state as last read; a session that ran nothing yet has none.
+    reading: Reading,
+    twin: Option<Twin>,
+    /// The connection that served before the switch.
+    retired: Option<Socket>,
+}
+
+impl Session {
+    pub(super) fn new(
+        relay: Arc<Relay>,
+        entry: Arc<Entry>,
+        gate: Gate,
+        identity: Identity,
+        pump: Pump,
+    ) -> Self {
+        let mut reading = Reading::default();
+        if identity.startup.is_replication() {
+            reading.unmovable.push(Unmovable::Replication);
+        } else if !relay.moves_database(identity.startup.database()) {
+            reading.unmovable.push(Unmovable::OtherDatabase);
+        }
+        entry.unmovable.lock().clone_from(&reading.unmovable);
+        relay.registry.add(&entry);
+        Self {
+            relay,
+            entry,
+            gate,
+            identity,
+            pump,
+            reading,
+            twin: None,
+            retired: None,
+        }
+    }
+
+    /// Runs until the end: gives the client's socket, what it is still to get, and why it ended.
+    pub(super) async fn run(mut self) -> (Socket, BytesMut, Fatal) {
+        let fatal = self.carry().await;
+        self.relay.registry.remove(self.entry.id);
+        if matches!(fatal, Fatal::Error { .. }) && self.entry.state() == SessionState::Active {
+            let leg = self.entry.legs.lock().current.clone();
+            cancel::send(&self.relay, &leg).await;
+        }
+        if self.pump.oddities() > 0 {
+            let count = self.pump.oddities();
+            tracing::warn!(
+                session = self.entry.id.0,
+                count,
+                "the server sent unexpected answers"
+            );
+        }
+        // In the middle of a message nothing of ours can be said.
+        let fatal = if self.pump.may_tell_client() {
+            fatal
+        } else {
+            Fatal::ServerGone
+        };
+        let (client, out, server) = self.pump.into_sockets();
+        close(server).await;
+        if let Some(twin) = self.twin {
+            twin.conn.close().await;
+        }
+        if let Some(retired) = self.retired {
+            close(retired).await;
+        }
+        (client, out, fatal)
+    }
+
+    async fn carry(&mut self) -> Fatal {
+        loop {
+            let stop = poll_fn(|cx| self.pump.poll(cx, &mut self.gate)).await;
+            if let Err(fatal) = self.handle(stop).await {
+                return fatal;
+            }
+        }
+    }
+
+    async fn handle(&mut self, stop: Stop) -> Result<(), Fatal> {
+        match stop {
+            Stop::Request(request) => Box::pin(self.serve(request)).await,
+            Stop::MustWait => {
+                self.entry.set_state(SessionState::Waiting);
+                match self.wait_for_release().await {
+                    Some(stop) => Box::pin(self.handle(stop)).await,
+                    None => Ok(()),
+                }
+            }
+            Stop::Move(side) => {
+                self.entry.set_state(SessionState::Ours);
+                Box::pin(self.move_to(side)).await
+            }
+            Stop::Ended => Err(Fatal::ServerGone),
+            Stop::Fatal(fatal) => Err(fatal),
+        }
+    }
+
+    /// Waits at the gate; something else may have to be done first.
+    async fn wait_for_release(&mut self) -> Option<Stop> {
+        let mut entered = pin!(self.gate.enter());
+        poll_fn(|cx| {
+            if entered.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            self.pump.poll_waiting(cx).map(Some)
+        })
+        .await
+    }
+
+    /// Does what the coordinator asks; the server is idle.
+    async fn serve(&mut self, request: Request) -> Result<(), Fatal> {
+        let before = self.entry.state();
+        self.entry.set_state(SessionState::Ours);
+        match request {
+            Request::Prepare(done) => {
+                let relay = Arc::clone(&self.relay);
+                let _turn = relay.twins.acquire().await;
+                self.prepare().await?;
+                finish(done);
+            }
+            Request::Refresh(done) => {
+                if self.entry.is_dirty() {
+                    self.prepare().await?;
+                }
+                finish(done);
+            }
+            Request::Settle(done) => {
+                self.settle().await?;
+                finish(done);
+            }
+            Request::DropTwin(done) => {
+                self.drop_twin().await;
+                finish(done);
+            }
+            Request::End | Request::EndWhenIdle => {
+                self.entry.set_state(before);
+                return Err(Fatal::terminated());
+            }
+        }
+        self.entry.set_state(before);
+        Ok(())
+    }
+
+    /// Reads the state if it may have changed, and has a twin that is like it.
+    async fn prepare(&mut self) -> Result<(), Fatal> {
+        self.read_state().await?;
+        let side = self.pump.side().other();
+        if self.reading.unmovable.is_empty() && self.relay.endpoint(side).is_some() {
+            if let Err(reason) = self.ready_twin(side).await {
+                self.drop_twin().await;
+                self.entry.unmovable.lock().push(reason);
+            }
+        } else {
+            self.drop_twin().await;
+        }
+        Ok(())
+    }
+
+    async fn read_state(&mut self) -> Result<(), Fatal> {
+        if self.is_hopeless() {
+            return Ok(());
+        }
+        if self.entry.is_dirty() {
+            let question = state::question(&self.relay.custom_settings());
+            let answer = self.pump.ask(&self.relay, &question).await?;
+            let user = self.identity.startup.user();
+            let replaced = replaces_unnamed(self.pump.waiting());
+            let statements = &mut self.pump.statements;
+            self.reading = match answer {
+                Ok(rows) => state::read(&rows, user, statements)
+                    .with_unnamed(statements.unnamed_kept(), replaced),
+                Err(error) => Reading {
+                    unmovable: vec![Unmovable::Unreadable(error.sqlstate.clone())],
+                    ..Reading::default()
+                },
+            };
+            self.entry.mark_read();
+        }
+        self.entry
+            .unmovable
+            .lock()
+            .clone_from(&self.reading.unmovable);
+        Ok(())
+    }
+
+    /// Whether no reading will ever make it movable.
+    fn is_hopeless(&self) -> bool {
+        let reasons = &self.reading.unmovable;
+        reasons.contains(&Unmovable::Replication) || reasons.contains(&Unmovable::OtherDatabase)
+    }
+
+    async fn ready_twin(&mut self, side: Side) -> Result<(), Unmovable> {
+        let usable = self
+            .twin
+            .as_mut()
+            .is_some_and(|twin| twin.side == side && twin.is_alive());
+        if !usable {
+            self.drop_twin().await;
+            let endpoint = self
+                .relay
+                .endpoint(side)
+                .ok_or_else(|| Unmovable::NotLetIn("no such server is configured".into()))?;
+            let parameters = self
+                .relay
+                .parameters_for(side, &self.identity.startup.parameters);
+            let credential = self.identity.credential.clone();
+            let twin = Twin::open(side, &endpoint, &parameters, credential).await?;
+            self.entry.legs.lock().twin = Some(twin.key());
+            self.twin = Some(twin);
+        }
+        match self.twin.as_mut() {
+            Some(twin) => twin.bring_to(&self.reading.replay).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn drop_twin(&mut self) {
+        self.entry.legs.lock().twin = None;
+        if let Some(twin) = self.twin.take() {
+            twin.conn.close().await;
+        }
+    }
+
+    /// Goes over to the serving side without a message of the client, and closes the other.
+    async fn settle(&mut self) -> Result<(), Fatal> {
+        if let Ok(side) = self.gate.try_enter() {
+            let moved = if side == self.pump.side() {
+                Ok(())
+            } else {
+                self.move_to(side).await
+            };
+            self.gate.leave();
+            moved?;
+            self.entry.legs.lock().retired = None;
+            if let Some(retired) = self.retired.take() {
+                close(retired).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes the server, between two messages of an idle session that holds a permit for `side`.
+    async fn move_to(&mut self, side: Side) -> Result<(), Fatal> {
+        self.read_state().await?;
+        if let Some(reason) = self.reading.unmovable.first() {
+            return Err(cannot_move(reason));
+        }
+        self.ready_twin(side)
+            .await
+            .map_err(|reason| cannot_move(&reason))?;
+        let Some(mut twin) = self.twin.take() else {
+            return Ok(());
+        };
+        if let Some(parse) = self.pump.statements.unnamed()
+            && !replaces_unnamed(self.pump.waiting())
+        {
+            let prepared = twin.prepare_unnamed(parse).await;
+            prepared.map_err(|error| cannot_move(&Unmovable::NotLetIn(error.to_string())))?;
+        }
+        for (name, value) in twin.announcements(self.pump.parameters()) {
+            let mut message = BytesMut::new();
+            backend::parameter_status(&name, &value, &mut message);
+            self.pump
+                .note_parameter(message.get(5..).unwrap_or_default());
+            self.pump.tell_client().extend_from_slice(&message);
+        }
+        {
+            let mut legs = self.entry.legs.lock();
+            legs.twin = None;
+            legs.retired = Some(std::mem::replace(&mut legs.current, twin.key()));
+        }
+        let old = self.pump.change_server(twin.conn.into_parts(), side);
+        if let Some(older) = self.retired.replace(old) {
+            close(older).await;
+        }
+        tracing::debug!(session = self.entry.id.0, %side, "a session went over");
+        Ok(())
+    }
+}
+
+fn finish(done: oneshot::Sender<()>) {
+    if done.send(()).is_err() {
+        tracing::debug!("nobody waits for a session's answer any more");
+    }
+}
+
+fn cannot_move(reason: &Unmovable) -> Fatal {
+    Fatal::Error {
+        sqlstate: "57P01",
+        message: format!(
+            "terminating connection: the database moved to another server, and this session's \
+             state could not be moved with it: {reason}"
+        ),
+        hint: Some("Connect again: a new session is served by the new server."),
+    }
+}
+
+/// Whether the client's next message makes its unnamed statement vanish or replaces it.
+fn replaces_unnamed(waiting: &[u8]) -> bool {
+    match waiting {
+        [b'Q', ..] => true,
+        [b'P', _, _, _, _, 0, ..] => true,
+        _other => false,
+    }
+}
+
+/// Says goodbye to a server and closes.
+async fn close(mut server: Socket) {
+    let mut goodbye = BytesMut::new();
+    frontend::terminate(&mut goodbye);
+    match timeout(CANCEL_TIMEOUT, server.write_all(&goodbye)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a server was gone before its goodbye"),
+        Err(_elapsed) => tracing::debug!("a server did not take its goodbye"),
+    }
+}

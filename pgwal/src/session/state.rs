@@ -1,0 +1,283 @@
+//! What a session has that its startup message does not bring back: asked of the server itself.
+//!
+//! The question is a prepared statement of ours with a name, since an unnamed one or a simple query
+//! would destroy the client's unnamed statement. It is made and closed within one exchange: the
+//! client never sees it, and `DISCARD ALL` in between does not matter. Everything in it is schema
+//! qualified, operators included: it runs under the client's search path and role.
+
+use std::fmt;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::statements::{Kept, Statements};
+use crate::wire::frontend;
+
+/// Why a session cannot go over to the other server as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unmovable {
+    /// Temporary tables, functions or types.
+    TemporaryTable,
+    /// Session-level advisory locks.
+    AdvisoryLock,
+    /// It listens for notifications.
+    Listen,
+    /// A cursor outside of a transaction.
+    HeldCursor,
+    /// A statement prepared by SQL, or one that was too long to keep.
+    PreparedStatement,
+    /// A replication connection.
+    Replication,
+    /// It acts as another session user.
+    SessionAuthorization,
+    /// It is in another database than the one that moves.
+    OtherDatabase,
+    /// The other server does not take this setting.
+    Setting(String),
+    /// Its server did not answer our question; the SQLSTATE.
+    Unreadable(String),
+    /// The other server does not let it in; why.
+    NotLetIn(String),
+}
+
+impl fmt::Display for Unmovable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TemporaryTable => f.write_str("temporary table"),
+            Self::AdvisoryLock => f.write_str("advisory lock"),
+            Self::Listen => f.write_str("LISTEN"),
+            Self::HeldCursor => f.write_str("WITH HOLD cursor"),
+            Self::PreparedStatement => f.write_str("prepared statement"),
+            Self::Replication => f.write_str("replication"),
+            Self::SessionAuthorization => f.write_str("session authorization"),
+            Self::OtherDatabase => f.write_str("another database"),
+            Self::Setting(name) => write!(f, "setting {name}"),
+            Self::Unreadable(sqlstate) => write!(f, "state not readable ({sqlstate})"),
+            Self::NotLetIn(reason) => write!(f, "the other server refuses it: {reason}"),
+        }
+    }
+}
+
+/// What a twin must be given to be like the session.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Replay {
+    /// Settings in an order that works: the encoding first, the role last.
+    pub(super) settings: Vec<(Bytes, Bytes)>,
+    /// Bodies of Parse messages of named statements.
+    pub(super) statements: Vec<Bytes>,
+}
+
+/// What was read of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Reading {
+    pub(super) replay: Replay,
+    pub(super) unmovable: Vec<Unmovable>,
+}
+
+const NAME: &str = "pointsman_state";
+
+/// Kinds of rows; the same numbers stand in [`QUESTION`].
+const SETTING: &[u8] = b"1";
+const SESSION_USER: &[u8] = b"2";
+const PREPARED: &[u8] = b"3";
+const PREPARED_BY_SQL: &[u8] = b"4";
+const LISTEN: &[u8] = b"5";
+const ADVISORY: &[u8] = b"6";
+const TEMPORARY: &[u8] = b"7";
+const CURSOR: &[u8] = b"8";
+const ROLE: &[u8] = b"9";
+
+const QUESTION: &str = "\
+SELECT 1, s.name, s.setting FROM pg_catalog.pg_settings AS s \
+ WHERE s.source OPERATOR(pg_catalog.=) 'session' \
+   AND s.name OPERATOR(pg_catalog.<>) ALL (ARRAY['transaction_isolation', \
+       'transaction_read_only', 'transaction_deferrable']::pg_catalog.text[]) \
+UNION ALL SELECT 1, c.name, pg_catalog.current_setting(c.name, true) \
+  FROM pg_catalog.unnest($1::pg_catalog.text[]) AS c(name) \
+UNION ALL SELECT 2, ''::pg_catalog.text, session_user::pg_catalog.text \
+UNION ALL SELECT CASE WHEN p.from_sql THEN 4 ELSE 3 END, p.name, p.statement \
+  FROM pg_catalog.pg_prepared_statement() AS p \
+ WHERE p.name OPERATOR(pg_catalog.<>) 'pointsman_state' \
+UNION ALL (SELECT 5, '', '' FROM pg_catalog.pg_listening_channels() LIMIT 1) \
+UNION ALL (SELECT 6, '', '' FROM pg_catalog.pg_lock_status() AS l \
+ WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' \
+   AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() LIMIT 1) \
+UNION ALL (SELECT 7, '', '' FROM pg_catalog.pg_depend AS d \
+ WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass \
+   AND d.refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() \
+   AND pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0::pg_catalog.oid LIMIT 1) \
+UNION ALL (SELECT 8, '', '' FROM pg_catalog.pg_cursor() AS c WHERE c.is_holdable LIMIT 1) \
+UNION ALL SELECT 9, 'role', pg_catalog.current_setting('role')";
+
+/// Writes the question, for the settings with these names besides those in the catalog.
+pub(super) fn question(custom_settings: &[String]) -> BytesMut {
+    let names = format!("{{{}}}", custom_settings.join(","));
+    let mut out = BytesMut::new();
+    let fits = "invariant: constants and checked names without zero bytes fit a message";
+    frontend::close(b'S', NAME, &mut out).expect(fits);
+    frontend::parse(NAME, QUESTION, [25], &mut out).expect(fits);
+    let parameter = [names.as_bytes()];
+    bind(NAME, &parameter, &mut out);
+    frontend::execute("", 0, &mut out).expect(fits);
+    frontend::close(b'S', NAME, &mut out).expect(fits);
+    frontend::sync(&mut out);
+    out
+}
+
+/// Writes a Bind of the unnamed portal with parameters in text form.
+pub(super) fn bind(statement: &str, parameters: &[&[u8]], out: &mut BytesMut) {
+    let mut body = BytesMut::new();
+    body.put_u8(0);
+    body.put_slice(statement.as_bytes());
+    body.put_u8(0);
+    body.put_i16(0);
+    body.put_i16(i16::try_from(parameters.len()).unwrap_or(i16::MAX));
+    for parameter in parameters {
+        body.put_i32(i32::try_from(parameter.len()).unwrap_or(i32::MAX));
+        body.put_slice(parameter);
+    }
+    body.put_i16(0);
+    out.put_u8(b'B');
+    out.put_i32(i32::try_from(body.len() + 4).unwrap_or(i32::MAX));
+    out.put_slice(&body);
+}
+
+/// Makes sense of the rows of the answer. `user` is the role the session logged in as.
+pub(super) fn read(
+    rows: &[Vec<Option<Bytes>>],
+    user: &str,
+    statements: &mut Statements,
+) -> Reading {
+    let mut reading = Reading::default();
+    let mut role = None;
+    let mut existing = Vec::new();
+    for row in rows {
+        let [Some(kind), Some(name), value] = row.as_slice() else {
+            continue;
+        };
+        let value = value.clone();
+        match (kind.as_ref(), value) {
+            (SETTING, Some(value)) => reading.replay.settings.push((name.clone(), value)),
+            (SETTING, None) => {}
+            (ROLE, Some(value)) if value.as_ref() != b"none" => role = Some((name.clone(), value)),
+            (SESSION_USER, Some(value)) if value.as_ref() != cut_name(user) => {
+                reading.add(Unmovable::SessionAuthorization);
+            }
+            (PREPARED, Some(text)) => match statements.named(name, &text) {
+                Some(body) => {
+                    existing.push(name.clone());
+                    reading.replay.statements.push(body.clone());
+                }
+                None => reading.add(Unmovable::PreparedStatement),
+            },
+            (PREPARED_BY_SQL, _) => reading.add(Unmovable::PreparedStatement),
+            (LISTEN, _) => reading.add(Unmovable::Listen),
+            (ADVISORY, _) => reading.add(Unmovable::AdvisoryLock),
+            (TEMPORARY, _) => reading.add(Unmovable::TemporaryTable),
+            (CURSOR, _) => reading.add(Unmovable::HeldCursor),
+            (_, _) => {}
+        }
+    }
+    statements.retain(|name| existing.iter().any(|known| known == name));
+    reading
+        .replay
+        .settings
+        .sort_by_key(|(name, _)| name.as_ref() != b"client_encoding");
+    reading.replay.settings.extend(role);
+    reading
+}
+
+/// A role name as the server cuts it.
+fn cut_name(name: &str) -> &[u8] {
+    name.as_bytes().get(..63).unwrap_or(name.as_bytes())
+}
+
+impl Reading {
+    fn add(&mut self, reason: Unmovable) {
+        if !self.unmovable.contains(&reason) {
+            self.unmovable.push(reason);
+        }
+    }
+
+    /// Takes the unnamed statement into account, when the client may still use it.
+    pub(super) fn with_unnamed(mut self, kept: Kept, is_replaced: bool) -> Self {
+        match kept {
+            Kept::TooLong if !is_replaced => self.add(Unmovable::PreparedStatement),
+            Kept::TooLong | Kept::None | Kept::Whole => {}
+        }
+        self
+    }
+}
+
+/// Whether a name is that of a setting outside of the catalog: identifiers with dots between.
+pub(super) fn is_custom_setting(name: &str) -> bool {
+    let is_word = |word: &str| {
+        let mut letters = word.chars();
+        letters
+            .next()
+            .is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+            && letters.all(|rest| rest.is_ascii_alphanumeric() || rest == '_' || rest == '$')
+    };
+    name.contains('.') && name.split('.').all(is_word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(kind: &str, name: &str, value: Option<&str>) -> Vec<Option<Bytes>> {
+        let bytes = |text: &str| Some(Bytes::copy_from_slice(text.as_bytes()));
+        vec![bytes(kind), bytes(name), value.and_then(bytes)]
+    }
+
+    #[test]
+    fn only_names_that_are_safe_in_an_array_literal_are_asked_for() {
+        assert!(is_custom_setting("app.tenant"));
+        assert!(is_custom_setting("a.b.c_1$"));
+        for name in [
+            "work_mem", "a.", ".b", "a.b,c", "a.\"b", "a b.c", "a.{}", "a.1",
+        ] {
+            assert!(!is_custom_setting(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_encoding_comes_first_and_the_role_last() {
+        let rows = [
+            row("1", "work_mem", Some("64")),
+            row("9", "role", Some("other")),
+            row("1", "client_encoding", Some("LATIN1")),
+            row("1", "app.unset", None),
+            row("2", "", Some("me")),
+        ];
+        let reading = read(&rows, "me", &mut Statements::default());
+        let names: Vec<_> = reading
+            .replay
+            .settings
+            .iter()
+            .map(|(name, _)| name.clone())
+            .collect();
+        assert_eq!(names, ["client_encoding", "work_mem", "role"]);
+        assert_eq!(reading.unmovable, []);
+    }
+
+    #[test]
+    fn what_cannot_be_carried_is_named_once() {
+        let rows = [
+            row("2", "", Some("somebody")),
+            row("3", "unknown", Some("select 1")),
+            row("4", "by_sql", Some("PREPARE by_sql AS select 1")),
+            row("5", "", Some("")),
+            row("7", "", Some("")),
+        ];
+        let reading = read(&rows, "me", &mut Statements::default());
+        assert_eq!(
+            reading.unmovable,
+            [
+                Unmovable::SessionAuthorization,
+                Unmovable::PreparedStatement,
+                Unmovable::Listen,
+                Unmovable::TemporaryTable,
+            ]
+        );
+    }
+}
