@@ -19,6 +19,10 @@ type Next<M, C> = (Movement<M, C>, Vec<Action<M, C>>);
 
 impl<M: Clone, C> Movement<M, C> {
     /// A movement that begins now.
+    ///
+    /// [`standing`](super::standing) must just have said that the side it leaves serves: a row that
+    /// an earlier proxy left pending, or that landed after it was gone, stops every later movement
+    /// until it is resolved.
     #[must_use]
     pub fn new(plan: Plan) -> Next<M, C> {
         let movement = Self {

@@ -1,5 +1,7 @@
 use super::*;
 
+mod any_order;
+
 type Moving = Movement<&'static str, u32>;
 type Doing = Action<&'static str, u32>;
 type Happens = Event<&'static str, u32>;
