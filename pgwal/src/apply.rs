@@ -182,7 +182,7 @@ impl Applier {
         acknowledge: impl Fn(Lsn) + Send,
     ) -> Result<(), ApplyError> {
         if self.session.is_none() {
-            self.reopen().await?;
+            Box::pin(self.reopen()).await?;
         }
         let Some(mut session) = self.session.take() else {
             return Ok(());

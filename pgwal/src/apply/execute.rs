@@ -127,10 +127,12 @@ impl<'s> Executor<'s> {
                 self.transaction = Transaction::Opened;
                 "BEGIN"
             }
-            Transaction::Opened | Transaction::Continued => {
+            Transaction::Opened => {
                 self.transaction = Transaction::Continued;
                 "SAVEPOINT pointsman_step"
             }
+            // The last step's savepoint goes only now: its answers had to be seen first.
+            Transaction::Continued => "RELEASE SAVEPOINT pointsman_step; SAVEPOINT pointsman_step",
         }
     }
 
@@ -160,10 +162,6 @@ impl<'s> Executor<'s> {
         if let Some(truncate) = &step.truncate {
             let doing = Doing::Truncate(first_name(truncate));
             answers.command(doing, truncate_sql(truncate)).await?;
-        }
-        if self.transaction == Transaction::Continued {
-            let release = "RELEASE SAVEPOINT pointsman_step".to_owned();
-            answers.command(Doing::Window, release).await?;
         }
         if let Some(end) = &step.end {
             answers.end(end).await?;

@@ -114,7 +114,11 @@ pub(super) fn is_transient_state(sqlstate: &str) -> bool {
     ];
     let listed = classes.iter().any(|class| sqlstate.starts_with(class))
         || states.iter().any(|state| state.code() == sqlstate);
-    listed && sqlstate != SqlState::DATABASE_DROPPED.code()
+    let lasting = [
+        SqlState::DATABASE_DROPPED,
+        SqlState::CONFIGURATION_LIMIT_EXCEEDED,
+    ];
+    listed && !lasting.iter().any(|state| state.code() == sqlstate)
 }
 
 /// Whether messages of this kind name objects only. Data exceptions (class 22) quote the value;

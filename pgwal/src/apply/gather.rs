@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use self::batch::Batch;
 use super::error::ApplyError;
 use super::events::{CommitTime, Events, EventsError, StreamEvent};
-use super::handle::{Control, RunState, Shared};
+use super::handle::{Control, Order, RunState, Shared};
 use super::relations::{Destination, Relations, Watermarks};
 use super::step::{Step, Truncate, TruncateHow, WindowEnd};
 use crate::wire::SqlConn;
@@ -370,16 +370,18 @@ impl<'a, S: Events> Gatherer<'a, S> {
     async fn obey(&mut self) -> Option<Gathered> {
         loop {
             let control = *self.control.borrow_and_update();
-            match control {
-                Control::Run { pauses: 0 } => return None,
-                Control::Run { .. } | Control::Stop => {}
+            if control.order == Order::Run && control.pauses == 0 {
+                return None;
             }
             if self.settle().await.is_err() {
                 return Some(Gathered::ExecutorGone);
             }
-            match control {
-                Control::Stop => return Some(Gathered::Stopped),
-                Control::Run { .. } => {}
+            match control.order {
+                Order::Stop => {
+                    self.shared.order(Order::Run);
+                    return Some(Gathered::Stopped);
+                }
+                Order::Run => {}
             }
             self.shared.set_run(RunState::Paused);
             let gone = tokio::select! {

@@ -55,13 +55,18 @@ pub enum RunState {
 
 /// What an applier is asked to do. Memory only: after a restart it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Control {
-    /// Run, unless someone wants it to pause.
-    Run {
-        /// How many do.
-        pauses: u32,
-    },
-    /// End at the next window boundary.
+pub(super) struct Control {
+    /// How many want it to hold still.
+    pub(super) pauses: u32,
+    pub(super) order: Order,
+}
+
+/// Whether an applier is to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// It is.
+    Run,
+    /// It is to end at the next window boundary; once it has, the order is `Run` again.
     Stop,
 }
 
@@ -157,9 +162,9 @@ impl ApplyHandle {
         }
     }
 
-    /// Makes the applier end at its next window boundary.
+    /// Makes the applier end at its next window boundary; if it is not running, its next run.
     pub fn stop(&self) {
-        self.shared.control.send_replace(Control::Stop);
+        self.shared.order(Order::Stop);
     }
 }
 
@@ -172,10 +177,7 @@ impl Paused {
 
 impl PauseRequest {
     fn new(shared: &Arc<Shared>) -> Self {
-        shared.control.send_modify(|control| match control {
-            Control::Run { pauses } => *pauses += 1,
-            Control::Stop => {}
-        });
+        shared.control.send_modify(|control| control.pauses += 1);
         Self {
             shared: Arc::clone(shared),
         }
@@ -184,10 +186,9 @@ impl PauseRequest {
 
 impl Drop for PauseRequest {
     fn drop(&mut self) {
-        self.shared.control.send_modify(|control| match control {
-            Control::Run { pauses } => *pauses = pauses.saturating_sub(1),
-            Control::Stop => {}
-        });
+        self.shared
+            .control
+            .send_modify(|control| control.pauses = control.pauses.saturating_sub(1));
     }
 }
 
@@ -196,7 +197,10 @@ impl Shared {
         Self {
             applied: watch::Sender::new(applied),
             markers: watch::Sender::new(VecDeque::new()),
-            control: watch::Sender::new(Control::Run { pauses: 0 }),
+            control: watch::Sender::new(Control {
+                pauses: 0,
+                order: Order::Run,
+            }),
             run: watch::Sender::new(RunState::Ended),
             windows: AtomicU64::new(0),
             transactions: AtomicU64::new(0),
@@ -237,6 +241,10 @@ impl Shared {
     /// The position read from the target.
     pub(super) fn set_applied(&self, applied: Lsn) {
         self.applied.send_replace(applied);
+    }
+
+    pub(super) fn order(&self, order: Order) {
+        self.control.send_modify(|control| control.order = order);
     }
 
     pub(super) fn set_run(&self, run: RunState) {

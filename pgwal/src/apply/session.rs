@@ -41,8 +41,9 @@ const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET lc_monetar
 pub enum OriginState {
     /// They do.
     Set,
-    /// The target does not permit it: a reverse stream cannot tell our changes from others.
-    NotPermitted {
+    /// The target does not permit it, or has no room for one more: a reverse stream cannot tell our
+    /// changes from others by it.
+    Unavailable {
         /// What the server said.
         failure: ServerFailure,
     },
@@ -151,7 +152,7 @@ impl EndStatements {
                     ))
                     .await?,
             ),
-            OriginState::NotPermitted { .. } => None,
+            OriginState::Unavailable { .. } => None,
         };
         Ok(Self { progress, origin })
     }
@@ -199,9 +200,11 @@ async fn set_up_origin(
             return Ok(OriginState::Set);
         };
         let failure = ServerFailure::of(&error);
-        if failure.is(&SqlState::INSUFFICIENT_PRIVILEGE) {
-            tracing::warn!(%failure, "the target does not permit a replication origin");
-            return Ok(OriginState::NotPermitted { failure });
+        if failure.is(&SqlState::INSUFFICIENT_PRIVILEGE)
+            || failure.is(&SqlState::CONFIGURATION_LIMIT_EXCEEDED)
+        {
+            tracing::warn!(%failure, "the target gives no replication origin; going on without");
+            return Ok(OriginState::Unavailable { failure });
         }
         attempts += 1;
         if !failure.is(&SqlState::OBJECT_IN_USE) || attempts >= ORIGIN_ATTEMPTS_MAX {
