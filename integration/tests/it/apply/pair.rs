@@ -26,11 +26,7 @@ pub(crate) struct Pair {
 impl Pair {
     /// Both databases with what `ddl` makes, all tables of `public` and `odd` published.
     pub(crate) async fn new(source_major: u32, target_major: u32, ddl: &str) -> Result<Self> {
-        let mut id = [0; 4];
-        getrandom::fill(&mut id).expect("random bytes");
-        let id = format!("{:08x}", u32::from_be_bytes(id));
-        let database = format!("shop_{id}");
-        let slot = format!("pointsman_{id}");
+        let (database, slot) = ("shop", "pointsman_0a1b2c3d".to_owned());
         let servers = (
             PgServer::start(source_major, PgOptions::default().without_fsync()).await?,
             PgServer::start(target_major, PgOptions::default().without_fsync()).await?,
@@ -42,7 +38,7 @@ impl Pair {
             admin
                 .batch_execute(&format!("CREATE DATABASE {database}"))
                 .await?;
-            let endpoint: Endpoint = server.url("postgres", &database).parse()?;
+            let endpoint: Endpoint = server.url("postgres", database).parse()?;
             let conn = endpoint.connect_sql("test").await?;
             conn.batch_execute("SET search_path = public").await?;
             conn.batch_execute(ddl).await.context("ddl")?;
