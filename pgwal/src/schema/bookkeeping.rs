@@ -52,11 +52,17 @@ CREATE TABLE pointsman.marker (
 /// * `migration`: one row; `phase` is `copying` or `streaming` (what follows is told by
 ///   `movement`). `source_system_id`, `source_timeline` and `slot_name` bind it to one source.
 /// * `table_copy`: a row a table; `watermark` is the snapshot's position once it is `copied`.
+/// * `copied_range`: the ranges that are copied of a large table that is not yet `copied`.
 /// * `schema_step`: steps of the schema that are done (`roles`, `pre_data`, `post_data`, `analyze`).
+/// * `found_object`: what stood in the database before us; `abort` drops the rest.
+/// * `undo`: statements that take back what was done to roles and the database, newest first.
+/// * `saved_acl`: owner, privileges and comment of things that stood there and are changed by the
+///   restored schema.
+/// * `saved_identity`: as on the source; the restored tables have our identity too.
 /// * `progress`: a row a lane: everything committed before `end_lsn` is applied.
 /// * `movement`: a row an epoch; `pending` -> `switched` or `pending` -> `aborted`, by
 ///   compare-and-set, so that exactly one of a late promote and a recovery wins.
-pub const TARGET_DDL: &str = "
+pub const TARGET_DDL: &str = r#"
 CREATE SCHEMA pointsman;
 REVOKE ALL ON SCHEMA pointsman FROM PUBLIC;
 CREATE TABLE pointsman.migration (
@@ -81,9 +87,41 @@ CREATE TABLE pointsman.table_copy (
     bytes        bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (schema_name, table_name)
 );
+CREATE TABLE pointsman.copied_range (
+    schema_name  text NOT NULL,
+    table_name   text NOT NULL,
+    range_number integer NOT NULL,
+    rows         bigint NOT NULL,
+    bytes        bigint NOT NULL,
+    PRIMARY KEY (schema_name, table_name, range_number)
+);
 CREATE TABLE pointsman.schema_step (
     step     text PRIMARY KEY,
     done_at  timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE pointsman.found_object (
+    class_name  text NOT NULL,
+    object_oid  oid NOT NULL,
+    PRIMARY KEY (class_name, object_oid)
+);
+CREATE TABLE pointsman.undo (
+    position   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    statement  text NOT NULL
+);
+CREATE TABLE pointsman.saved_acl (
+    kind         text NOT NULL CHECK (kind IN ('schema', 'database')),
+    name         text NOT NULL,
+    owner_name   text NOT NULL,
+    acl          text,
+    description  text,
+    PRIMARY KEY (kind, name)
+);
+CREATE TABLE pointsman.saved_identity (
+    schema_name  text NOT NULL,
+    table_name   text NOT NULL,
+    identity     "char" NOT NULL,
+    index_name   text,
+    PRIMARY KEY (schema_name, table_name)
 );
 CREATE TABLE pointsman.progress (
     lane         integer PRIMARY KEY,
@@ -96,7 +134,7 @@ CREATE TABLE pointsman.movement (
     state        text NOT NULL CHECK (state IN ('pending', 'switched', 'aborted')),
     changed_at   timestamptz NOT NULL DEFAULT now()
 );
-";
+"#;
 
 /// Format number of the tables above; a program that finds another number refuses to touch them.
 pub const FORMAT: i32 = 1;
@@ -104,3 +142,31 @@ pub const FORMAT: i32 = 1;
 /// Start of the names of a migration's replication slot, publication and replication origin; the
 /// migration's id follows. Slots and origins are shared by all databases of a server.
 pub const OBJECT_PREFIX: &str = "pointsman_";
+
+/// Bytes of randomness in a migration's id.
+const ID_BYTES: usize = 4;
+
+/// A fresh migration id: 8 hexadecimal digits.
+///
+/// # Errors
+/// The system gives no randomness.
+pub fn new_id() -> Result<String, getrandom::Error> {
+    let mut bytes = [0; ID_BYTES];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Whether the text could be a migration's id.
+#[must_use]
+pub fn is_id(text: &str) -> bool {
+    text.len() == ID_BYTES * 2
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// The name of a migration's slot, publication and origin.
+#[must_use]
+pub fn object_name(id: &str) -> String {
+    format!("{OBJECT_PREFIX}{id}")
+}
