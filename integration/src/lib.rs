@@ -8,6 +8,7 @@
 
 pub mod binaries;
 pub mod children;
+pub mod demo;
 pub mod load;
 pub mod port;
 pub mod proxy;

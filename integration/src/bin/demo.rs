@@ -1,0 +1,44 @@
+//! The demonstration: two real servers, a load, a cutover under it, and the account.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use integration::demo::{self, DemoOptions};
+
+/// Moves a database under load from one real server to another, and accounts for every transaction.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Which kind of server.
+    #[arg(default_value = "postgres", value_parser = ["postgres"])]
+    engine: String,
+    /// The source's major version.
+    #[arg(long, default_value_t = 14)]
+    from: u32,
+    /// The target's major version.
+    #[arg(long, default_value_t = 17)]
+    to: u32,
+    /// Hundreds of thousands of rows to copy.
+    #[arg(long, default_value_t = 10)]
+    scale: u32,
+    /// Clients that write all the time.
+    #[arg(long, default_value_t = 8)]
+    clients: u32,
+}
+
+#[tokio::main]
+async fn main() -> Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let perfect = demo::run(&DemoOptions {
+        from: arguments.from,
+        to: arguments.to,
+        scale: arguments.scale,
+        clients: arguments.clients,
+    })
+    .await?;
+    Ok(if perfect {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
