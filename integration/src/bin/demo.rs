@@ -1,8 +1,8 @@
 //! The demonstration: two real servers, a load, a cutover under it, and the account.
+#![expect(clippy::print_stderr, reason = "why it failed")]
 
 use std::process::ExitCode;
 
-use anyhow::Result;
 use clap::Parser;
 use integration::demo::{self, DemoOptions};
 
@@ -27,18 +27,21 @@ struct Arguments {
 }
 
 #[tokio::main]
-async fn main() -> Result<ExitCode> {
+async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let perfect = demo::run(&DemoOptions {
+    let options = DemoOptions {
         from: arguments.from,
         to: arguments.to,
         scale: arguments.scale,
         clients: arguments.clients,
-    })
-    .await?;
-    Ok(if perfect {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    };
+    match demo::run(&options).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+            eprintln!("the demonstration failed: {}", causes.join(": "));
+            ExitCode::FAILURE
+        }
+    }
 }
