@@ -66,14 +66,14 @@ impl Recovered {
     }
 
     /// Goes on with what covers `done`: the spool gives every unit after it (and maybe some before
-    /// it), and pushes go on behind its end. What is of no use is deleted. `None` if nothing
-    /// covers it; then nothing was changed.
+    /// it), and pushes go on behind its end. What is of no use is deleted. If nothing covers it,
+    /// this is [`Recovered::discard`].
     ///
     /// # Errors
     /// The file system refuses.
-    pub fn resume(mut self, done: u64) -> Result<Option<Spool>, SpoolError> {
+    pub fn resume(mut self, done: u64) -> Result<Spool, SpoolError> {
         let Some(chain) = self.chain_for(done) else {
-            return Ok(None);
+            return self.discard(done);
         };
         let mut segments = VecDeque::from(self.chains.remove(chain));
         let mut useless = std::mem::take(&mut self.useless);
@@ -106,7 +106,7 @@ impl Recovered {
         delete(useless)?;
         let mut spool = Spool::new(self.options, self.lock, end, self.next_seq);
         spool.adopt(segments)?;
-        Ok(Some(spool))
+        Ok(spool)
     }
 
     /// Deletes everything; pushes start at `start`, at a boundary between two units.

@@ -52,10 +52,16 @@ impl SyncTicket {
 }
 
 impl Spool {
+    /// Whether [`Spool::start_sync`] would give a ticket.
+    #[must_use]
+    pub fn needs_sync(&self) -> bool {
+        !self.unsynced.is_empty() && self.sync == SyncState::Works
+    }
+
     /// What must be synced so that everything pushed until now is durable; `None` if it is, if the
     /// last ticket did not come back yet, or if a sync failed before.
     pub fn start_sync(&mut self) -> Option<SyncTicket> {
-        if self.unsynced.is_empty() || self.sync != SyncState::Works {
+        if !self.needs_sync() {
             return None;
         }
         self.sync = SyncState::Running;

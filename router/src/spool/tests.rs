@@ -175,7 +175,7 @@ fn a_restart_goes_on_after_what_is_done_and_cuts_off_an_open_unit() {
     assert_eq!(recovered.covers(10), Some(20));
     assert_eq!(recovered.covers(20), Some(20));
     assert_eq!(recovered.covers(21), None);
-    let mut spool = recovered.resume(15).unwrap().unwrap();
+    let mut spool = recovered.resume(15).unwrap();
     assert_eq!(spool.position(), 20);
     push_unit(&mut spool, 21);
     let mut texts = Vec::new();
@@ -236,7 +236,7 @@ fn what_follows_a_hole_is_only_used_when_the_hole_is_done() {
     let covered: Vec<_> = (0..=5).map(covers).collect();
     assert_eq!(covered, [Some(1), Some(1), None, Some(4), Some(4), None]);
     let recovered = Recovered::read(options(dir.path())).unwrap();
-    let mut spool = recovered.resume(3).unwrap().unwrap();
+    let mut spool = recovered.resume(3).unwrap();
     assert_eq!(pop_text(&mut spool), Some("preamble".into()));
     assert_eq!(pop_text(&mut spool), Some("unit 3".into()));
     assert_eq!(pop_text(&mut spool), Some("unit 4".into()));
@@ -379,7 +379,7 @@ impl Model {
             };
         };
         units.truncate(usize::try_from(end).unwrap());
-        let mut spool = recovered.resume(at(done)).unwrap().unwrap();
+        let mut spool = recovered.resume(at(done)).unwrap();
         let mut read = done;
         // Records before `done` may come again, behind the preamble.
         let mut skipped = Vec::new();
