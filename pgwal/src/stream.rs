@@ -39,6 +39,7 @@ mod handle;
 mod item;
 mod open;
 mod reader;
+mod shared;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -57,9 +58,9 @@ pub use open::StreamOptions;
 
 use buffer::Taken;
 use consumer::{Decoder, Next, Replay};
-use handle::Shared;
 use item::{Content, Item};
 use limits::{STATUS_TIMEOUT, TAKE_BYTES};
+use shared::Shared;
 
 /// The consumer's end of a stream. Dropping it ends the reader.
 #[derive(Debug)]
@@ -115,9 +116,7 @@ impl Stream {
                 Taken::OnDisk => {
                     self.failure()?;
                     let shared = Arc::clone(&self.shared);
-                    self.job = Some(spawn_blocking(move || {
-                        Job::Taken(shared.with_buffer(|buffer| buffer.take(TAKE_BYTES)))
-                    }));
+                    self.job = Some(spawn_blocking(move || Job::Taken(shared.take(TAKE_BYTES))));
                 }
                 Taken::Nothing => {
                     self.failure()?;
@@ -131,7 +130,7 @@ impl Stream {
     #[must_use]
     pub fn handle(&self) -> StreamHandle {
         StreamHandle {
-            shared: Arc::clone(&self.shared),
+            progress: Arc::clone(&self.shared.progress),
         }
     }
 
@@ -196,7 +195,7 @@ impl Stream {
         if let Some(StreamEvent::Commit { end_lsn, .. }) = &event
             && *end_lsn > self.counted_from
         {
-            self.shared.count_consumed();
+            self.shared.progress.count_consumed();
         }
         Ok(event)
     }

@@ -4,3 +4,4 @@
 mod apply;
 mod load;
 mod servers;
+mod stream;

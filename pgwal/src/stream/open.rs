@@ -17,10 +17,11 @@ use super::buffer::Buffer;
 use super::consumer::{Decoder, Origin};
 use super::copy_both::{ReplicationConn, SystemIdentity};
 use super::error::StreamError;
-use super::handle::Shared;
+use super::handle::Progress;
 use super::item::transaction_file_end;
 use super::limits::{MEMORY_BYTES_DEFAULT, SEGMENT_BYTES, SPOOL_BYTES_DEFAULT, SPOOL_WAIT};
 use super::reader::Reader;
+use super::shared::Shared;
 use super::slot::{Resume, SlotFacts, resume_check};
 use crate::wire::Endpoint;
 
@@ -98,7 +99,10 @@ impl Stream {
             .await?;
         let (dir, applied) = (options.spool_dir.clone(), options.start);
         let buffer = on_disk(move || take_up(recovered, &options)).await??;
-        let shared = Arc::new(Shared::new(buffer, applied, confirmed, start));
+        let shared = Arc::new(Shared::new(
+            buffer,
+            Progress::new(applied, confirmed, start),
+        ));
         let stop = CancellationToken::new();
         let mut reader = JoinSet::new();
         let task = Reader::new(

@@ -26,12 +26,12 @@ use super::buffer::Pushed;
 use super::copy_both::{CopyBoth, wire_error};
 use super::error::StreamError;
 use super::frame::{Frame, StatusUpdate};
-use super::handle::Shared;
 use super::item::Item;
 use super::limits::{
     BATCH_BYTES, SILENCE_ASKED, SILENCE_MAX, STATUS_INTERVAL_MAX, STATUS_INTERVAL_MIN,
     STATUS_TIMEOUT,
 };
+use super::shared::Shared;
 use crate::wire::{Message, ServerError, WireError};
 
 /// The reader of one connection.
@@ -238,7 +238,7 @@ impl Reader {
         self.heard = Instant::now();
         let shared = Arc::clone(&self.shared);
         tokio::select! {
-            () = shared.relieved.notified() => self.trim().await,
+            () = shared.progress.relieved.notified() => self.trim().await,
             () = self.stop.cancelled() => Ok(()),
             _ = self.tick.tick() => self.on_tick().await,
         }
@@ -271,7 +271,7 @@ impl Reader {
 
     /// Makes what is in the spool durable, so that it may be acknowledged.
     async fn sync(&mut self) -> Result<(), StreamError> {
-        if !self.shared.has_unsynced() {
+        if !self.shared.progress.disk().unsynced {
             return Ok(());
         }
         let shared = Arc::clone(&self.shared);
@@ -291,8 +291,8 @@ impl Reader {
     }
 
     async fn trim(&mut self) -> Result<(), StreamError> {
-        let applied = self.shared.acknowledged();
-        if !self.shared.has_files() {
+        let applied = self.shared.progress.acknowledged();
+        if !self.shared.progress.disk().trimmable {
             return Ok(());
         }
         let shared = Arc::clone(&self.shared);
@@ -303,7 +303,7 @@ impl Reader {
 
     async fn send_status(&mut self, ask: bool) -> Result<(), StreamError> {
         let flushed = self.shared.flushed_now();
-        let written = self.shared.received().max(flushed);
+        let written = self.shared.progress.received().max(flushed);
         let update = StatusUpdate {
             written,
             flushed,
@@ -398,9 +398,11 @@ impl Intake {
         let items = &mut self.items;
         let pushed = self.shared.with_buffer(|buffer| buffer.push(items))?;
         if let (true, Some(last)) = (items.is_empty(), last) {
-            self.shared.raise_received(last);
+            self.shared.progress.raise_received(last);
         }
-        self.shared.count_received(before - transactions(items));
+        self.shared
+            .progress
+            .count_received(before - transactions(items));
         self.shared.filled.notify_one();
         Ok(pushed)
     }
