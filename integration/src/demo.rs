@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
+use self::table::Closing;
 use crate::load::{Load, LoadOptions, Report};
 use crate::proxy::{Proxy, ProxyOptions};
 use crate::server::{PgClient, PgOptions, PgServer};
-use crate::{binaries, demo::table::Closing};
+use crate::{binaries, contents};
 
 /// How long the copy may take.
 const COPY_PATIENCE: Duration = Duration::from_secs(150);
@@ -176,7 +177,8 @@ async fn close(stage: &Stage, report: &Report, cutover: Value) -> Result<bool> {
     let source = stage.source.client(data::DATABASE).await?;
     let target = stage.target.client(data::DATABASE).await?;
     let closing = Closing {
-        tables: data::compare(&source, &target).await?,
+        source: contents::read(&source).await?,
+        target: contents::read(&target).await?,
         account: report.account(&target).await?,
         transactions: report.acknowledged.len(),
         seconds: report.lasted.as_secs_f64(),

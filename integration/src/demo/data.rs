@@ -2,8 +2,9 @@
 
 use anyhow::{Context as _, Result};
 
+use crate::contents;
 use crate::load::Load;
-use crate::server::{PgClient, PgServer};
+use crate::server::PgServer;
 
 /// The database that is moved.
 pub(super) const DATABASE: &str = "shop";
@@ -79,14 +80,11 @@ pub(super) async fn fill_source(source: &PgServer, scale: u32) -> Result<u64> {
             .context("the demonstration's data")?;
     }
     client.batch_execute("RESET ROLE; ANALYZE").await?;
-    let mut rows = 0;
-    for table in table_names(&client).await? {
-        let count = client
-            .value(&format!("SELECT count(*) FROM {table}"))
-            .await?;
-        rows += count.parse::<u64>()?;
-    }
-    Ok(rows)
+    Ok(contents::read(&client)
+        .await?
+        .values()
+        .map(|table| table.rows)
+        .sum())
 }
 
 /// The target's database; everything in it is pointsman's work.
@@ -96,54 +94,4 @@ pub(super) async fn prepare_target(target: &PgServer) -> Result<()> {
         .batch_execute(&format!("CREATE DATABASE {DATABASE}"))
         .await?;
     Ok(())
-}
-
-/// A table on both sides.
-pub(super) struct Compared {
-    pub(super) name: String,
-    pub(super) source: Side,
-    pub(super) target: Side,
-    /// The load goes on on the target after the switch, so there its tables differ.
-    pub(super) written_after: bool,
-}
-
-/// Row count and a sum over all rows' text.
-#[derive(PartialEq, Eq)]
-pub(super) struct Side {
-    pub(super) rows: u64,
-    hash: String,
-}
-
-/// Reads every table on both sides.
-pub(super) async fn compare(source: &PgClient, target: &PgClient) -> Result<Vec<Compared>> {
-    let mut tables = Vec::new();
-    for name in table_names(source).await? {
-        tables.push(Compared {
-            source: side(source, &name).await?,
-            target: side(target, &name).await?,
-            written_after: name.contains("load_"),
-            name,
-        });
-    }
-    Ok(tables)
-}
-
-async fn table_names(client: &PgClient) -> Result<Vec<String>> {
-    let sql = "SELECT oid::regclass::text FROM pg_class
-        WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY 1";
-    let rows = client.query(sql, &[]).await?;
-    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
-}
-
-async fn side(client: &PgClient, table: &str) -> Result<Side> {
-    let sql = format!(
-        "SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)::text
-         FROM {table} AS t"
-    );
-    let row = client.query_one(&sql, &[]).await?;
-    let rows: i64 = row.try_get(0)?;
-    Ok(Side {
-        rows: rows.try_into()?,
-        hash: row.try_get(1)?,
-    })
 }

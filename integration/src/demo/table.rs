@@ -6,12 +6,13 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::Value;
 
-use super::data::Compared;
+use crate::contents::Contents;
 use crate::load::Account;
 
 /// Everything that the table says.
 pub(super) struct Closing {
-    pub(super) tables: Vec<Compared>,
+    pub(super) source: Contents,
+    pub(super) target: Contents,
     pub(super) account: Account,
     pub(super) transactions: usize,
     pub(super) seconds: f64,
@@ -22,23 +23,18 @@ pub(super) struct Closing {
 
 impl Closing {
     pub(super) fn is_perfect(&self) -> bool {
-        self.account.is_perfect() && self.tables.iter().all(Compared::is_right)
+        let right = |name: &String| self.remark(name).is_ok();
+        self.account.is_perfect() && self.target.keys().chain(self.source.keys()).all(right)
     }
 
     pub(super) fn render(&self) -> Result<String> {
         let mut out = String::new();
         writeln!(out, "{:<28}{:>14}{:>14}", "rows", "source", "target")?;
-        for table in &self.tables {
-            let remark = match (table.is_right(), table.written_after) {
-                (false, _) => "DIFFERS",
-                (true, true) => "(written on after the switch)",
-                (true, false) => "equal",
-            };
-            writeln!(
-                out,
-                "  {:<26}{:>14}{:>14}  {remark}",
-                table.name, table.source.rows, table.target.rows
-            )?;
+        for name in self.source.keys() {
+            let rows = |side: &Contents| side.get(name).map_or(0, |table| table.rows);
+            let (Ok(remark) | Err(remark)) = self.remark(name);
+            let (source, target) = (rows(&self.source), rows(&self.target));
+            writeln!(out, "  {name:<26}{source:>14}{target:>14}  {remark}")?;
         }
         let account = &self.account;
         let rate = f64::from(u32::try_from(self.transactions)?) / self.seconds.max(0.001);
@@ -82,15 +78,18 @@ impl Closing {
         )?;
         Ok(())
     }
-}
 
-impl Compared {
-    /// Tables of the load have at least the source's rows; all others are equal.
-    fn is_right(&self) -> bool {
-        if self.written_after {
-            self.target.rows >= self.source.rows
-        } else {
-            self.source == self.target
+    /// Tables of the load are written on after the switch, so there the target has more.
+    fn remark(&self, name: &String) -> Result<&'static str, &'static str> {
+        match (self.source.get(name), self.target.get(name)) {
+            (Some(source), Some(target)) if source == target => Ok("equal"),
+            (Some(source), Some(target))
+                if name.contains("load_") && target.rows >= source.rows =>
+            {
+                Ok("(written on after the switch)")
+            }
+            (Some(_), Some(_)) => Err("DIFFERS"),
+            (None, _) | (_, None) => Err("MISSING ON ONE SIDE"),
         }
     }
 }
