@@ -24,3 +24,11 @@ async fn make_commits_durable(client: &Client) -> Result<(), tokio_postgres::Err
         )
         .await
 }
+
+/// Whether our table of this name is in the database; asks the catalog, so it needs no privilege.
+async fn has_table(client: &Client, name: &str) -> Result<bool, tokio_postgres::Error> {
+    let sql = "SELECT EXISTS (
+        SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = 'pointsman' AND c.relname = $1::text)";
+    client.query_one(sql, &[&name]).await?.try_get(0)
+}

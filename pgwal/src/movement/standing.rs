@@ -86,13 +86,8 @@ pub async fn standing(
 }
 
 async fn journal_if_there(client: &Client) -> Result<Vec<Movement>, JournalError> {
-    let there = client
-        .query_one(
-            "SELECT pg_catalog.to_regclass('pointsman.movement') IS NOT NULL",
-            &[],
-        )
+    let there = super::has_table(client, "movement")
         .await
-        .and_then(|row| row.try_get::<_, bool>(0))
         .map_err(|source| JournalError::Sql {
             step: "looking for the journal",
             source,

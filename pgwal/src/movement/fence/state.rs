@@ -118,13 +118,8 @@ pub async fn state(client: &Client) -> Result<FenceState, FenceError> {
 }
 
 async fn has_table(client: &Client) -> Result<bool, FenceError> {
-    client
-        .query_one(
-            "SELECT pg_catalog.to_regclass('pointsman.fence') IS NOT NULL",
-            &[],
-        )
+    crate::movement::has_table(client, "fence")
         .await
-        .and_then(|row| row.try_get(0))
         .map_err(FenceError::sql(STEP))
 }
 
