@@ -3,6 +3,9 @@
 
 mod apply;
 mod catalog;
+mod fence;
+mod fence_fixture;
+mod journal;
 mod load;
 mod servers;
 mod stream;
