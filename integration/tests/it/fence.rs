@@ -103,11 +103,21 @@ async fn a_superuser_puts_the_acl_back_to_the_byte() {
     }
 }
 
-/// Writes one to three rows, if it can.
-async fn write_some(session: &SqlConn, written: &AtomicU64) {
-    while session.batch_execute(INSERT).await.is_ok() {
-        if written.fetch_add(1, Ordering::SeqCst).is_multiple_of(3) {
-            return;
+/// Connects, writes one to three rows, and again.
+async fn write_in_a_loop(
+    shop: Arc<Shop>,
+    user: &'static str,
+    stop: Arc<AtomicBool>,
+    written: Arc<AtomicU64>,
+) {
+    while !stop.load(Ordering::SeqCst) {
+        let Ok(session) = shop.try_connect(user).await else {
+            continue;
+        };
+        while session.batch_execute(INSERT).await.is_ok() {
+            if written.fetch_add(1, Ordering::SeqCst).is_multiple_of(3) {
+                break;
+            }
         }
     }
 }
@@ -126,16 +136,9 @@ async fn writers_that_reconnect_in_loops_write_nothing_once_the_fence_is_up() {
         );
         let mut writers = JoinSet::new();
         for writer in 0..12 {
-            let (shop, stop, written) =
-                (Arc::clone(&shop), Arc::clone(&stop), Arc::clone(&written));
             let user = EVERYBODY[writer % EVERYBODY.len()];
-            writers.spawn(async move {
-                while !stop.load(Ordering::SeqCst) {
-                    if let Ok(session) = shop.try_connect(user).await {
-                        write_some(&session, &written).await;
-                    }
-                }
-            });
+            let (stop, written) = (Arc::clone(&stop), Arc::clone(&written));
+            writers.spawn(write_in_a_loop(Arc::clone(&shop), user, stop, written));
         }
         for epoch in 1..=5 {
             let before = written.load(Ordering::SeqCst);
@@ -567,5 +570,56 @@ async fn a_source_that_crashes_behind_its_fence_comes_back_fenced() {
         shop.crash().await;
         assert_eq!(shop.datacl().await, before);
         shop.connect("app").await;
+    }
+}
+
+#[tokio::test]
+async fn a_fence_that_was_given_up_cannot_go_up_later_nor_its_lowering_open_the_next() {
+    for major in VERSIONS {
+        let shop = Shop::open(major, Acl::Granted).await;
+        let mover = shop.connect("postgres").await;
+        let before = shop.datacl().await;
+        // Given up before it ever reached the server.
+        fence::lower_epoch(&mover, Epoch(3), SOON).await.unwrap();
+        for epoch in [2, 3] {
+            let late = raise(&mover, epoch).await.unwrap_err();
+            assert!(matches!(late, FenceError::NotFromDown { .. }), "{late}");
+        }
+        assert_eq!(shop.datacl().await, before);
+        raise(&mover, 4).await.unwrap();
+        fence::lower_epoch(&mover, Epoch(3), SOON).await.unwrap();
+        assert!(
+            fence::state(&mover).await.unwrap().is_fenced(),
+            "a later fence is left alone"
+        );
+        fence::lower_epoch(&mover, Epoch(6), SOON).await.unwrap();
+        let row = fence::state(&mover).await.unwrap().row.unwrap();
+        assert_eq!((row.epoch, row.position), (Epoch(6), FencePosition::Down));
+        assert!(raise(&mover, 5).await.is_err());
+        assert_eq!(shop.datacl().await, before);
+    }
+}
+
+#[tokio::test]
+async fn of_a_raise_and_a_lower_of_one_epoch_at_the_same_time_the_fence_ends_down() {
+    let shop = Shop::open(16, Acl::Granted).await;
+    let (one, other) = (
+        shop.connect("postgres").await,
+        shop.connect("migrator").await,
+    );
+    let ours = [other.backend_pid()];
+    let fence = Fence::prepare(&one, FenceOptions::default()).await.unwrap();
+    for round in 1..=30 {
+        let epoch = Epoch(round);
+        let raised = async { fence.raise(&one, &ours, epoch).await.is_ok() };
+        let lowered = fence::lower_epoch(&other, epoch, SOON);
+        let (_raised, lowered) = tokio::join!(raised, lowered);
+        lowered.unwrap();
+        fence::lower_epoch(&other, epoch, SOON).await.unwrap();
+        let state = fence::state(&one).await.unwrap();
+        assert!(
+            !state.is_fenced() && state.open_to.contains(&"app".to_owned()),
+            "{state:?}"
+        );
     }
 }

@@ -6,8 +6,9 @@ use pgwal::movement::fence::{self, Fence, FenceOptions};
 use pgwal::movement::journal::{self, JournalError, MovementState, Outcome, Promote};
 use pgwal::movement::marker::MarkerWriter;
 use pgwal::movement::sequences::{SequenceError, SequenceValue, Sequences};
-use pgwal::movement::standing::{Standing, standing};
+use pgwal::movement::standing::ask;
 use pgwal::wire::SqlConn;
+use router::cutover::standing::{Doubt, Standing};
 use router::{Epoch, Lsn, Side};
 
 use crate::fence_fixture::{Acl, Shop, VERSIONS, cut_after, until};
@@ -324,8 +325,11 @@ async fn a_crash_at_any_step_of_a_movement_leads_to_exactly_one_side() {
             let to = target.reconnect(to, "postgres").await;
             let side = recover(&from, &to, epoch).await;
             // Asked again, it is the same.
-            let (_, again) = standing(Ok(&from), Ok(&to)).await;
-            assert_eq!(again, Standing::Serves(side));
+            let (_, again) = ask(Ok(&from), Ok(&to)).await;
+            assert!(
+                matches!(again, Standing::Serves(again, _) if again == side),
+                "{again:?}"
+            );
             let writable = source.try_connect("app").await.is_ok();
             assert_eq!(writable, side == Side::Source, "exactly one side is open");
             sides.push(side);
@@ -348,16 +352,17 @@ async fn a_crash_at_any_step_of_a_movement_leads_to_exactly_one_side() {
 
 async fn recover(from: &SqlConn, to: &SqlConn, begun: Epoch) -> Side {
     for _step in 0..5 {
-        match standing(Ok(from), Ok(to)).await.1 {
-            Standing::Serves(side) => return side,
+        match ask(Ok(from), Ok(to)).await.1 {
+            Standing::Serves(side, _) => return side,
             Standing::Resolve(epoch) => {
                 assert_eq!(epoch, begun);
                 journal::resolve(to, epoch).await.unwrap();
             }
-            Standing::LowerSourceFence => {
-                fence::lower(from, SOON).await.unwrap();
+            Standing::LowerFence(side, epoch) => {
+                assert_eq!(side, Side::Source);
+                fence::lower_epoch(from, epoch, SOON).await.unwrap();
             }
-            Standing::Hold { why } => unreachable!("{why}"),
+            Standing::Hold(doubt) => unreachable!("{doubt:?}"),
         }
     }
     unreachable!("recovery does not come to an end");
@@ -371,29 +376,23 @@ async fn a_fenced_source_holds_while_the_target_is_out_of_reach() {
         target.connect("postgres").await,
     );
     let unreachable = || Err("connection refused".to_owned());
-    let (_, standing_now) = standing(Ok(&from), unreachable()).await;
-    assert_eq!(standing_now, Standing::Serves(Side::Source));
+    let (_, standing_now) = ask(Ok(&from), unreachable()).await;
+    assert_eq!(standing_now, Standing::Serves(Side::Source, Epoch::FIRST));
     Fence::prepare(&from, FenceOptions::default())
         .await
         .unwrap()
         .raise(&from, &[], Epoch(1))
         .await
         .unwrap();
-    let (_, standing_now) = standing(Ok(&from), unreachable()).await;
-    assert!(
-        matches!(standing_now, Standing::Hold { .. }),
-        "{standing_now:?}"
-    );
+    let (_, standing_now) = ask(Ok(&from), unreachable()).await;
+    assert_eq!(standing_now, Standing::Hold(Doubt::TargetUnreachable));
     // A connection that has broken is out of reach too.
     let killer = target.connect("postgres").await;
     let sql = "SELECT pg_terminate_backend($1)";
     killer.execute(sql, &[&to.backend_pid()]).await.unwrap();
     until("the connection is broken", || async { to.is_closed() }).await;
-    let (_, standing_now) = standing(Ok(&from), Ok(&to)).await;
-    assert!(
-        matches!(standing_now, Standing::Hold { .. }),
-        "{standing_now:?}"
-    );
-    let (_, standing_now) = standing(Ok(&from), Ok(&killer)).await;
-    assert_eq!(standing_now, Standing::LowerSourceFence);
+    let (_, standing_now) = ask(Ok(&from), Ok(&to)).await;
+    assert_eq!(standing_now, Standing::Hold(Doubt::TargetUnreachable));
+    let (_, standing_now) = ask(Ok(&from), Ok(&killer)).await;
+    assert_eq!(standing_now, Standing::Resolve(Epoch(1)));
 }

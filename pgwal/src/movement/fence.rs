@@ -36,7 +36,7 @@ use self::sessions::{EndStatements, Spared};
 
 pub use self::acl::AclSyntax;
 pub use self::error::FenceError;
-pub use self::lower::{LowerReport, lower};
+pub use self::lower::{LowerReport, lower, lower_epoch};
 pub use self::sessions::ForeignSession;
 pub use self::state::{FencePosition, FenceRow, FenceState, state};
 

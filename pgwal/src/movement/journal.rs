@@ -4,6 +4,7 @@
 //! recovery that gives the movement up, exactly one wins, and the other is told. A row once left
 //! `pending` never changes again.
 
+use router::cutover::standing::Entry;
 use router::{Epoch, Side};
 use thiserror::Error;
 use tokio_postgres::error::SqlState;
@@ -11,6 +12,9 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Statement};
 
 use super::sequences::SequenceValue;
+
+/// How a movement ended.
+pub use router::cutover::Resolution as Outcome;
 
 /// How a movement stands in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,13 +52,21 @@ pub struct Movement {
     pub state: MovementState,
 }
 
-/// How a movement ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// It was promoted; its side serves.
-    Switched,
-    /// It was given up, and no promote can come any more.
-    Aborted,
+impl Movement {
+    /// The row as `router` decides by it.
+    #[must_use]
+    pub fn to_entry(&self) -> Entry {
+        let ended = match self.state {
+            MovementState::Pending => None,
+            MovementState::Switched => Some(Outcome::Switched),
+            MovementState::Aborted => Some(Outcome::Aborted),
+        };
+        Entry {
+            epoch: self.epoch,
+            to: self.serving,
+            ended,
+        }
+    }
 }
 
 /// Why the journal did not take an entry.
@@ -97,6 +109,21 @@ pub enum JournalError {
 }
 
 impl JournalError {
+    /// Whether the entry was certainly not made.
+    ///
+    /// An error of the statement itself has undone it. Everything else (the connection broke, the
+    /// server goes down) says nothing about the commit.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        match self {
+            Self::NotNext { .. } | Self::NotPending { .. } => true,
+            Self::Unknown { .. } => false,
+            Self::Sql { source, .. } => source
+                .as_db_error()
+                .is_some_and(|error| error.severity() == "ERROR"),
+        }
+    }
+
     fn sql(step: &'static str) -> impl FnOnce(tokio_postgres::Error) -> Self {
         move |source| Self::Sql { step, source }
     }

@@ -138,6 +138,9 @@ fn open(side: Side, fence: Fence, epoch: Epoch, last: Epoch) -> Standing {
     // A movement away from this side that came after its last switch, if there was one.
     let may_come = last > epoch && fence.epoch < last;
     match fence.position {
+        // The journal does not know this fence (its server was lost, or was read too early): it is
+        // written down as given up before the fence is lowered.
+        FencePosition::Up if fence.epoch > last => Standing::Resolve(fence.epoch),
         FencePosition::Down if !may_come => Standing::Serves(side, epoch),
         FencePosition::Down | FencePosition::Up => Standing::LowerFence(side, last),
     }
@@ -213,6 +216,15 @@ mod tests {
         };
         let serves = Standing::Serves(Side::Source, Epoch::FIRST);
         assert_eq!(told(Told::Fact(lowered), DOWN, &aborted), serves);
+    }
+
+    #[test]
+    fn a_fence_that_the_journal_does_not_know_is_written_down_before_it_is_lowered() {
+        let resolve = Standing::Resolve(Epoch(1));
+        assert_eq!(told(Told::Fact(UP), DOWN, &[]), resolve);
+        let aborted = [entry(1, Side::Target, Some(Resolution::Aborted))];
+        let lower = Standing::LowerFence(Side::Source, Epoch(1));
+        assert_eq!(told(Told::Fact(UP), DOWN, &aborted), lower);
     }
 
     #[test]

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use postgres_protocol::escape::{escape_identifier, escape_literal};
+use router::Epoch;
 use tokio::time::Instant;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::acl::{self, AclItem, Parties};
-use super::state::{FenceRow, fence_row};
+use super::state::{FenceRow, fence_row, has_table};
 use super::{FenceError, state};
 
 /// A fence that is down.
@@ -18,12 +19,10 @@ pub struct LowerReport {
     pub not_exact: Vec<String>,
 }
 
-/// How long one attempt waits for a lock.
-const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
 /// Time between two attempts.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
-/// Lowers the fence; does nothing if it is down already or was never raised.
+/// Lowers the fence of whatever epoch; does nothing if it is down already or was never raised.
 ///
 /// Everything happens in one transaction, which ends with the row at `down`. Locks held by others
 /// are waited for, with new attempts, until `timeout`.
@@ -32,46 +31,93 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_millis(20);
 /// When the lock was not had in time or the server fails. The call may be made again, on a new
 /// connection if this one broke.
 pub async fn lower(client: &Client, timeout: Duration) -> Result<LowerReport, FenceError> {
-    if state(client).await?.row.is_none() {
+    match state(client).await?.row {
+        Some(row) => lower_epoch(client, row.epoch, timeout).await,
+        None => Ok(LowerReport::default()),
+    }
+}
+
+/// Lowers the fence of `epoch` or an earlier one, and sees to it that none of them goes up any
+/// more: a raise that is still on its way in a connection that we lost finds the epoch's note and
+/// fails. A fence of a later epoch is left alone. Does nothing if our tables are not there, since
+/// then no fence can go up.
+///
+/// # Errors
+/// As [`lower`].
+pub async fn lower_epoch(
+    client: &Client,
+    epoch: Epoch,
+    timeout: Duration,
+) -> Result<LowerReport, FenceError> {
+    if !has_table(client).await? {
         return Ok(LowerReport::default());
     }
     let deadline = Instant::now() + timeout;
     loop {
-        match lower_once(client).await {
-            Err(FenceError::Locked { .. }) if Instant::now() < deadline => {
+        match lower_once(client, epoch).await {
+            Ok(report) => return Ok(report),
+            // The row changed between the reading and the transaction: another lower, or a raise.
+            Err(FenceError::Locked { .. } | FenceError::NotFromDown { .. })
+                if Instant::now() < deadline =>
+            {
                 tokio::time::sleep(TRY_AGAIN_AFTER).await;
             }
-            other => return other,
+            Err(error) => return Err(error),
         }
     }
 }
 
-async fn lower_once(client: &Client) -> Result<LowerReport, FenceError> {
+async fn lower_once(client: &Client, epoch: Epoch) -> Result<LowerReport, FenceError> {
+    note(client, epoch).await?;
     let row = match fence_row(client).await? {
-        Some(row) if row.position.is_fenced() => row,
+        Some(row) if row.position.is_fenced() && row.epoch <= epoch => row,
         Some(_) | None => return Ok(LowerReport::default()),
     };
     let now = Now::read(client, &row).await?;
     let mut report = LowerReport::default();
-    let sql = now.statements(&row, &mut report);
-    match client.batch_execute(&sql).await {
-        Ok(()) => {}
-        Err(source)
-            if matches!(
-                source.code(),
-                Some(&SqlState::LOCK_NOT_AVAILABLE | &SqlState::INTERNAL_ERROR)
-            ) =>
-        {
-            return Err(FenceError::Locked { source });
-        }
-        Err(error) => return Err(FenceError::sql("granting CONNECT back")(error)),
-    }
+    let sql = now.statements(&row, epoch, &mut report);
+    run(client, &sql, epoch).await?;
     if report.not_exact.is_empty() && !now.is_back(client, &row).await? {
         report.not_exact.push(
             "the database's access control list is not what it was before the fence".to_owned(),
         );
     }
     Ok(report)
+}
+
+/// Writes the epoch down where the fence is down, so that a raise of it that comes later fails.
+async fn note(client: &Client, epoch: Epoch) -> Result<(), FenceError> {
+    let sql = format!(
+        "{SETTINGS}INSERT INTO pointsman.fence AS f (epoch, state) VALUES ({0}, 'down')
+         ON CONFLICT (only_row) DO UPDATE SET epoch = excluded.epoch,
+             changed_at = pg_catalog.clock_timestamp()
+         WHERE f.state = 'down' AND f.epoch < excluded.epoch;",
+        epoch.0
+    );
+    run(client, &sql, epoch).await
+}
+
+/// What begins each of our transactions here.
+const SETTINGS: &str = "SET LOCAL lock_timeout = '500ms';\nSET LOCAL synchronous_commit = on;\n";
+
+/// Runs statements as one transaction, in one round trip.
+async fn run(client: &Client, sql: &str, epoch: Epoch) -> Result<(), FenceError> {
+    let Err(source) = client.batch_execute(sql).await else {
+        return Ok(());
+    };
+    match source.code() {
+        Some(&SqlState::LOCK_NOT_AVAILABLE | &SqlState::INTERNAL_ERROR) => {
+            Err(FenceError::Locked { source })
+        }
+        Some(&SqlState::CHECK_VIOLATION) => {
+            let found = "another state than was just read".to_owned();
+            Err(FenceError::NotFromDown {
+                epoch: epoch.0,
+                found,
+            })
+        }
+        Some(_) | None => Err(FenceError::sql("lowering the fence")(source)),
+    }
 }
 
 /// What there is, and what of the saved state still has a role to go to.
@@ -148,7 +194,10 @@ impl Now {
     }
 
     /// The one transaction that puts everything back.
-    fn statements(&self, row: &FenceRow, report: &mut LowerReport) -> String {
+    ///
+    /// It begins by locking the row that was read. If that has changed, the state becomes a word
+    /// that the table's CHECK refuses: a lowering that lands late opens nobody's next fence.
+    fn statements(&self, row: &FenceRow, epoch: Epoch, report: &mut LowerReport) -> String {
         let parties = Parties {
             database: &self.database,
             owner: &self.owner,
@@ -174,8 +223,9 @@ impl Now {
         report.not_exact.extend(by_owner_instead);
 
         let mut sql = format!(
-            "SET LOCAL lock_timeout = '{}ms';\nSET LOCAL synchronous_commit = on;\n{grants}",
-            LOCK_TIMEOUT.as_millis()
+            "{SETTINGS}UPDATE pointsman.fence SET state = CASE
+                 WHEN epoch = {} AND state <> 'down' THEN 'lowering' ELSE 'changed' END;\n{grants}",
+            row.epoch.0
         );
         if self.superuser && self.gone.is_empty() {
             sql.push_str(&self.exact_statement(row));
@@ -184,9 +234,9 @@ impl Now {
             sql.push_str(&format!("ALTER ROLE {} LOGIN;\n", escape_identifier(role)));
         }
         sql.push_str(&format!(
-            "UPDATE pointsman.fence SET state = 'down', \
-             changed_at = pg_catalog.clock_timestamp() WHERE epoch = {};\n",
-            row.epoch.0
+            "UPDATE pointsman.fence SET state = 'down', epoch = {}, \
+             changed_at = pg_catalog.clock_timestamp();\n",
+            epoch.0
         ));
         sql
     }

@@ -117,7 +117,7 @@ pub async fn state(client: &Client) -> Result<FenceState, FenceError> {
     Ok(FenceState { row, open_to })
 }
 
-async fn has_table(client: &Client) -> Result<bool, FenceError> {
+pub(super) async fn has_table(client: &Client) -> Result<bool, FenceError> {
     crate::movement::has_table(client, "fence")
         .await
         .map_err(FenceError::sql(STEP))
