@@ -7,5 +7,6 @@ mod fence;
 mod fence_fixture;
 mod journal;
 mod load;
+mod relay;
 mod servers;
 mod stream;

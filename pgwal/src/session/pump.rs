@@ -13,7 +13,7 @@ mod down;
 mod up;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -24,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
 
 use super::fatal::Fatal;
-use super::limits::{KEPT_BUFFER_BYTES, SCRATCH_BYTES, WAITING_BYTES_MAX};
+use super::limits::{KEPT_BUFFER_BYTES, REQUESTS_MAX, SCRATCH_BYTES, WAITING_BYTES_MAX};
 use super::pulse::Pulse;
 use super::registry::{Entry, Request, SessionState};
 use super::statements::Statements;
@@ -88,7 +88,8 @@ pub(super) struct Pump {
     parameters: HashMap<Bytes, Bytes>,
     entry: Arc<Entry>,
     requests: mpsc::Receiver<Request>,
-    request: Option<Request>,
+    /// Requests that came and whose time has not; at most [`REQUESTS_MAX`].
+    pending: VecDeque<Request>,
 }
 
 /// A session that begins: a client that is let in, and its server.
@@ -125,7 +126,7 @@ impl Pump {
             parameters: HashMap::new(),
             entry: beginning.entry,
             requests: beginning.requests,
-            request: None,
+            pending: VecDeque::new(),
         }
     }
 
@@ -171,17 +172,28 @@ impl Pump {
     }
 
     fn poll_request(&mut self, cx: &mut Context<'_>) {
-        if self.request.is_none()
+        if self.pending.len() >= REQUESTS_MAX {
+            self.pending.retain(Request::is_awaited);
+        }
+        while self.pending.len() < REQUESTS_MAX
             && let Poll::Ready(Some(request)) = self.requests.poll_recv(cx)
         {
-            self.request = Some(request);
+            match request {
+                // It overtakes what waits for an idle moment.
+                Request::End => self.pending.push_front(request),
+                Request::Prepare(_)
+                | Request::Refresh(_)
+                | Request::Settle(_)
+                | Request::DropTwin(_)
+                | Request::EndWhenIdle => self.pending.push_back(request),
+            }
         }
     }
 
     /// The request, if its time has come: both directions are between messages and the server is
     /// idle. Only an immediate end waits for nothing.
     fn due_request(&mut self) -> Option<Request> {
-        let due = match self.request.as_ref()? {
+        let due = match self.pending.front()? {
             Request::End => true,
             Request::Prepare(_)
             | Request::Refresh(_)
@@ -189,7 +201,7 @@ impl Pump {
             | Request::DropTwin(_)
             | Request::EndWhenIdle => self.is_quiet(),
         };
-        if due { self.request.take() } else { None }
+        if due { self.pending.pop_front() } else { None }
     }
 
     /// Whether the server can be asked or left: idle, with no message half forwarded.

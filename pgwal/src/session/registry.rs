@@ -131,6 +131,19 @@ pub(super) enum Request {
     End,
 }
 
+impl Request {
+    /// Whether somebody still waits for it.
+    pub(super) fn is_awaited(&self) -> bool {
+        match self {
+            Self::Prepare(done)
+            | Self::Refresh(done)
+            | Self::Settle(done)
+            | Self::DropTwin(done) => !done.is_closed(),
+            Self::EndWhenIdle | Self::End => true,
+        }
+    }
+}
+
 /// The part of a session that others see.
 #[derive(Debug)]
 pub(super) struct Entry {

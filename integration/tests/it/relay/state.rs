@@ -1,0 +1,215 @@
+//! Session state: carried, or named as what cannot be carried. Never lost in silence.
+
+use pgwal::session::Unmovable;
+use router::Side;
+
+use super::house::{House, PATIENCE, tags};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_of_the_session_are_carried() {
+    let house = House::pair(14, 18).await;
+    house
+        .relay
+        .set_custom_settings(["app.tenant".to_owned(), "not a name".to_owned()]);
+    for server in [&house.source, house.target.as_ref().unwrap()] {
+        server
+            .psql("postgres", "CREATE ROLE other; CREATE SCHEMA private")
+            .unwrap();
+    }
+    let client = house.client().await;
+    let set = "SET work_mem = '13MB'; SET search_path = private, \"$user\", public; \
+        SET application_name = 'caf\u{e9}; DROP'; SET DateStyle = 'SQL, DMY'; \
+        SELECT set_config('app.tenant', '42''s', false); SET statement_timeout = '1234s'; \
+        SET ROLE other";
+    client.batch_execute(set).await.unwrap();
+    let look = "SELECT current_setting('work_mem') || current_setting('search_path') || \
+        current_setting('application_name') || current_setting('DateStyle') || \
+        current_setting('app.tenant') || current_setting('statement_timeout') || current_user";
+    let before = client.value(look).await.unwrap();
+    let report = house.relay.prepare_twins(PATIENCE).await;
+    assert_eq!((report.ready, report.unmovable.len()), (1, 0), "{report:?}");
+
+    // What changes between the preparation and the hold is carried too, and what is taken back
+    // is taken back.
+    client
+        .batch_execute("SET work_mem = '14MB'; RESET DateStyle")
+        .await
+        .unwrap();
+    let changed = client.value(look).await.unwrap();
+    assert_ne!(before, changed);
+    house.move_to(Side::Target).await;
+    assert_eq!(client.value(look).await.unwrap(), changed);
+    assert!(
+        client
+            .value("SHOW server_version_num")
+            .await
+            .unwrap()
+            .starts_with("18")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_session_sees_nothing_of_our_questions() {
+    let house = House::pair(14, 18).await;
+    let mut raw = house.raw().await;
+    raw.query("PREPARE mine AS SELECT 1").await;
+    for clean in ["DEALLOCATE ALL", "DISCARD ALL", "SELECT 1"] {
+        house.relay.prepare_twins(PATIENCE).await;
+        let said = raw.query("SELECT count(*) FROM pg_prepared_statements WHERE name <> 'mine'");
+        let said = said.await;
+        assert_eq!(tags(&said), "TDCZ");
+        let row = said.iter().find(|message| message.tag == b'D').unwrap();
+        assert!(row.body.ends_with(b"0"));
+        assert!(tags(&raw.query(clean).await).ends_with("CZ"));
+    }
+    assert!(
+        !house
+            .source
+            .log()
+            .contains("pointsman_state\" does not exist")
+    );
+}
+
+async fn what_cannot_be_carried_is_named(major: u32) {
+    let house = House::pair(major, 18).await;
+    let cases = [
+        (
+            "CREATE TEMP TABLE t (id int)",
+            Unmovable::TemporaryTable,
+            "DROP TABLE t",
+        ),
+        (
+            "CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+            Unmovable::TemporaryTable,
+            "DROP FUNCTION pg_temp.f()",
+        ),
+        (
+            "SELECT pg_advisory_lock(7)",
+            Unmovable::AdvisoryLock,
+            "SELECT pg_advisory_unlock(7)",
+        ),
+        ("LISTEN news", Unmovable::Listen, "UNLISTEN news"),
+        (
+            "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
+            Unmovable::HeldCursor,
+            "CLOSE c",
+        ),
+        (
+            "PREPARE p AS SELECT 1",
+            Unmovable::PreparedStatement,
+            "DEALLOCATE p",
+        ),
+        (
+            "SET SESSION AUTHORIZATION pg_monitor",
+            Unmovable::SessionAuthorization,
+            "RESET SESSION AUTHORIZATION",
+        ),
+    ];
+    let client = house.client().await;
+    for (make, reason, unmake) in cases {
+        client.batch_execute(make).await.unwrap();
+        let report = house.relay.prepare_twins(PATIENCE).await;
+        let unmovable = report
+            .unmovable
+            .into_iter()
+            .flat_map(|(_id, reasons)| reasons);
+        assert_eq!(unmovable.collect::<Vec<_>>(), [reason], "{make}");
+        client.batch_execute(unmake).await.unwrap();
+        let report = house.relay.prepare_twins(PATIENCE).await;
+        assert_eq!((report.ready, report.unmovable.len()), (1, 0), "{unmake}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_carried_is_named_on_12() {
+    what_cannot_be_carried_is_named(12).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_carried_is_named_on_17() {
+    what_cannot_be_carried_is_named(17).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_moved_against_the_report_is_ended_and_told_why() {
+    let house = House::pair(14, 18).await;
+    let mut raw = house.raw().await;
+    raw.query("CREATE TEMP TABLE t (id int)").await;
+    house.move_to(Side::Target).await;
+    raw.send(&super::house::query("SELECT * FROM t")).await;
+    let error = raw.error().await;
+    assert!(error.starts_with("FATAL 57P01"), "{error}");
+    assert!(error.ends_with("temporary table"), "{error}");
+    assert!(raw.next().await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replication_connections_and_other_databases_are_named() {
+    let house = House::pair(14, 18).await;
+    house
+        .source
+        .psql("postgres", "CREATE DATABASE elsewhere")
+        .unwrap();
+    let elsewhere = format!("postgres://postgres@{}/elsewhere", house.address);
+    let _client = integration::server::PgClient::connect(&elsewhere)
+        .await
+        .unwrap();
+    let endpoint = house.url("postgres", "x").parse().unwrap();
+    let replication = [("replication".to_owned(), "database".to_owned())];
+    let mut walsender = pgwal::wire::Conn::connect_own(&endpoint, &replication)
+        .await
+        .unwrap();
+    walsender.query("IDENTIFY_SYSTEM").await.unwrap();
+    let report = house.relay.prepare_twins(PATIENCE).await;
+    let mut reasons: Vec<String> = report
+        .unmovable
+        .iter()
+        .flat_map(|(_id, reasons)| reasons.iter().map(ToString::to_string))
+        .collect();
+    reasons.sort();
+    assert_eq!(reasons, ["another database", "replication"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_the_target_lacks_is_named_with_the_targets_own_reason() {
+    let house = House::pair(14, 18).await;
+    house
+        .source
+        .psql("postgres", "CREATE ROLE only_here LOGIN")
+        .unwrap();
+    let url = house.url("only_here", "x");
+    let _client = integration::server::PgClient::connect(&url).await.unwrap();
+    let report = house.relay.prepare_twins(PATIENCE).await;
+    let (_id, reasons) = report.unmovable.first().unwrap();
+    let reason = reasons.first().unwrap().to_string();
+    assert!(
+        reason.contains("role \"only_here\" does not exist"),
+        "{reason}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_process_ids_that_a_fence_must_spare_are_known() {
+    let house = House::pair(14, 18).await;
+    let client = house.client().await;
+    let pid: i32 = client
+        .value("SELECT pg_backend_pid()")
+        .await
+        .unwrap()
+        .parse()
+        .unwrap();
+    house.relay.prepare_twins(PATIENCE).await;
+    assert!(house.relay.source_pids().contains(&pid));
+    assert_eq!(house.relay.backend_pids(Side::Target).len(), 1);
+    house.move_to(Side::Target).await;
+    assert_ne!(
+        client.value("SELECT pg_backend_pid()").await.unwrap(),
+        pid.to_string()
+    );
+    assert!(
+        house.relay.source_pids().contains(&pid),
+        "it is kept until it is closed"
+    );
+    house.relay.close_source_connections(PATIENCE).await;
+    assert!(!house.relay.source_pids().contains(&pid));
+}
