@@ -47,7 +47,7 @@ use router::{Lsn, limits};
 use tokio::sync::mpsc;
 
 use self::execute::Executor;
-use self::gather::{Bounds, Gathered, Gatherer};
+use self::gather::{Gathered, Gatherer};
 use self::handle::Shared;
 use self::session::Session;
 use crate::wire::Endpoint;
@@ -66,6 +66,9 @@ pub struct ApplyOptions {
     pub origin_name: String,
     /// Position to start from when the target has no progress yet: the slot's consistent point.
     pub start: Lsn,
+    /// Transactions of the stream that carry this replication origin are left out: they came from
+    /// the target in the first place.
+    pub ignored_origin: Option<String>,
     /// Target transactions that apply one window side by side; 1 for now.
     pub lanes: u16,
     /// Row changes after which a step is handed on, and a window is full.
@@ -85,6 +88,7 @@ impl ApplyOptions {
         Self {
             origin_name: origin_name.to_owned(),
             start,
+            ignored_origin: None,
             lanes: 1,
             batch_rows: u64::try_from(limits::BATCH_ROWS_MAX).unwrap_or(u64::MAX),
             batch_bytes: u64::try_from(limits::BATCH_BYTES_MAX).unwrap_or(u64::MAX),
@@ -194,7 +198,7 @@ impl Applier {
             Arc::clone(&session.client),
             &self.shared,
             steps,
-            self.bounds(),
+            &self.options,
             &self.watermarks,
         );
         let gather = Box::pin(gatherer.run());
@@ -208,15 +212,6 @@ impl Applier {
         }
         self.session = Some(session);
         Ok(())
-    }
-
-    fn bounds(&self) -> Bounds {
-        Bounds {
-            batch_rows: self.options.batch_rows,
-            batch_bytes: self.options.batch_bytes,
-            commit_interval: self.options.commit_interval,
-            idle_interval: self.options.idle_interval,
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod pair;
 mod resume;
+mod speed;
 mod unique;
 mod values;
 mod watch;

@@ -102,7 +102,7 @@ impl<'s> Executor<'s> {
         if works.iter().any(rows::needs_search)
             && let Some(sql) = opening.take()
         {
-            self.window_command(sql).await?;
+            self.window_command(&sql).await?;
             rows::divert_moving(self.session, &mut works).await?;
         }
         match self.execute(step, &works, opening).await {
@@ -121,18 +121,21 @@ impl<'s> Executor<'s> {
     }
 
     /// The command that begins this step.
-    fn open(&mut self) -> &'static str {
-        match self.transaction {
-            Transaction::Closed => {
-                self.transaction = Transaction::Opened;
-                "BEGIN"
-            }
-            Transaction::Opened => {
-                self.transaction = Transaction::Continued;
-                "SAVEPOINT pointsman_step"
-            }
+    fn open(&mut self) -> String {
+        let (next, command) = match self.transaction {
+            Transaction::Closed => (Transaction::Opened, "BEGIN"),
+            Transaction::Opened => (Transaction::Continued, "SAVEPOINT pointsman_step"),
             // The last step's savepoint goes only now: its answers had to be seen first.
-            Transaction::Continued => "RELEASE SAVEPOINT pointsman_step; SAVEPOINT pointsman_step",
+            Transaction::Continued => (
+                Transaction::Continued,
+                "RELEASE SAVEPOINT pointsman_step; SAVEPOINT pointsman_step",
+            ),
+        };
+        self.transaction = next;
+        if self.session.plans_are_stale() {
+            format!("{command}; DISCARD PLANS")
+        } else {
+            command.to_owned()
         }
     }
 
@@ -141,7 +144,7 @@ impl<'s> Executor<'s> {
         &mut self,
         step: &Step,
         works: &'w [Work<'w>],
-        opening: Option<&'static str>,
+        opening: Option<String>,
     ) -> Result<(), Fault<'w>> {
         let plan = rows::plan(self.session, works).await?;
         let session = &*self.session;
@@ -150,7 +153,7 @@ impl<'s> Executor<'s> {
             pipeline: Pipeline::new(),
         };
         if let Some(sql) = opening {
-            answers.command(Doing::Window, sql.to_owned()).await?;
+            answers.command(Doing::Window, sql).await?;
         }
         for planned in plan.statements {
             answers.rows(planned).await?;

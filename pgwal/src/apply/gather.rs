@@ -9,13 +9,13 @@
 mod batch;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use router::{Cell, Change, Lsn};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use self::batch::Batch;
+use super::ApplyOptions;
 use super::error::ApplyError;
 use super::events::{CommitTime, Events, EventsError, StreamEvent};
 use super::handle::{Control, Order, RunState, Shared};
@@ -25,15 +25,6 @@ use crate::wire::SqlConn;
 
 /// Events taken without giving the executing half a turn.
 const EVENTS_PER_TURN: u32 = 256;
-
-/// The bounds of windows.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
-    pub(super) batch_rows: u64,
-    pub(super) batch_bytes: u64,
-    pub(super) commit_interval: Duration,
-    pub(super) idle_interval: Duration,
-}
 
 /// Why the gathering half ended without an error of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +42,7 @@ pub(super) struct Gatherer<'a, S> {
     shared: &'a Shared,
     control: watch::Receiver<Control>,
     steps: mpsc::Sender<Step>,
-    bounds: Bounds,
+    options: &'a ApplyOptions,
     relations: Relations<'a>,
     batch: Batch,
     place: Place,
@@ -68,6 +59,8 @@ enum Place {
     Outside,
     /// In a transaction that committed here.
     Applying(Lsn),
+    /// In a transaction that came from the target; only its position counts.
+    Ignoring,
     /// In a transaction that is applied already.
     Skipping,
 }
@@ -102,7 +95,7 @@ impl<'a, S: Events> Gatherer<'a, S> {
         client: Arc<SqlConn>,
         shared: &'a Shared,
         steps: mpsc::Sender<Step>,
-        bounds: Bounds,
+        options: &'a ApplyOptions,
         watermarks: &'a Watermarks,
     ) -> Self {
         let handed_on = *shared.applied().borrow();
@@ -112,7 +105,7 @@ impl<'a, S: Events> Gatherer<'a, S> {
             shared,
             control: shared.control(),
             steps,
-            bounds,
+            options,
             relations: Relations::new(watermarks),
             batch: Batch::default(),
             place: Place::Outside,
@@ -132,7 +125,7 @@ impl<'a, S: Events> Gatherer<'a, S> {
                     }
                     self.next_outside().await
                 }
-                Place::Applying(_) | Place::Skipping => self.next_inside().await,
+                Place::Applying(_) | Place::Ignoring | Place::Skipping => self.next_inside().await,
             };
             let open = match next {
                 Next::Event(event) => self.take(event.map_err(ApplyError::Stream)?).await?,
@@ -169,12 +162,12 @@ impl<'a, S: Events> Gatherer<'a, S> {
             };
         };
         let (content, age) = (window.content, window.since.elapsed());
-        if self.batch.is_full(&self.bounds) {
+        if self.batch.is_full(self.options) {
             return Next::Close;
         }
         let due = match content {
-            Content::Changes => self.bounds.commit_interval,
-            Content::Position => self.bounds.idle_interval,
+            Content::Changes => self.options.commit_interval,
+            Content::Position => self.options.idle_interval,
         };
         if age >= due && self.steps.capacity() > 0 {
             return Next::Close;
@@ -197,9 +190,9 @@ impl<'a, S: Events> Gatherer<'a, S> {
         match event {
             StreamEvent::Relation(relation) => self.relations.announce(relation),
             StreamEvent::Begin { commit_lsn, .. } => self.begin(commit_lsn)?,
-            StreamEvent::Origin { .. } => {}
+            StreamEvent::Origin { name } => self.origin(&name)?,
             StreamEvent::Change { relation, change } => match self.place {
-                Place::Skipping => {}
+                Place::Skipping | Place::Ignoring => {}
                 Place::Applying(commit_lsn) => {
                     return self.change(relation, change, commit_lsn).await;
                 }
@@ -210,7 +203,7 @@ impl<'a, S: Events> Gatherer<'a, S> {
                 restart_identity,
                 cascade: _,
             } => match self.place {
-                Place::Skipping => {}
+                Place::Skipping | Place::Ignoring => {}
                 Place::Applying(commit_lsn) => {
                     return self
                         .truncate(&relations, restart_identity, commit_lsn)
@@ -250,10 +243,24 @@ impl<'a, S: Events> Gatherer<'a, S> {
         Ok(())
     }
 
+    fn origin(&mut self, name: &[u8]) -> Result<(), ApplyError> {
+        let ours = self
+            .options
+            .ignored_origin
+            .as_ref()
+            .is_some_and(|own| own.as_bytes() == name);
+        match self.place {
+            Place::Outside => return Err(out_of_order("ORIGIN outside a transaction")),
+            Place::Applying(_) if ours => self.place = Place::Ignoring,
+            Place::Applying(_) | Place::Ignoring | Place::Skipping => {}
+        }
+        Ok(())
+    }
+
     fn commit(&mut self, end_lsn: Lsn, commit_time: CommitTime) -> Result<(), ApplyError> {
         match self.place {
             Place::Skipping => {}
-            Place::Applying(_) => {
+            Place::Applying(_) | Place::Ignoring => {
                 let end = &mut self.window().end;
                 end.end_lsn = end_lsn;
                 end.commit_time = Some(commit_time);
@@ -284,7 +291,7 @@ impl<'a, S: Events> Gatherer<'a, S> {
                 window.end.markers.extend(token);
             }
             Destination::Apply(table) => {
-                if self.batch.has_other_shape(oid, &table) || self.batch.is_full(&self.bounds) {
+                if self.batch.has_other_shape(oid, &table) || self.batch.is_full(self.options) {
                     let step = Step {
                         changes: self.batch.take(),
                         ..Step::default()

@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use router::Lsn;
 use tokio_postgres::error::SqlState;
@@ -30,11 +30,19 @@ const STATEMENTS_MAX: usize = 2_000;
 const ORIGIN_ATTEMPTS_MAX: u32 = 100;
 const ORIGIN_RETRY: Duration = Duration::from_millis(100);
 
-/// Settings on top of those of every control connection. Values that depend on the locale or on a
-/// parsing option must be read as the stream wrote them.
-const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET lc_monetary = 'C'; \
-    SET xmloption = content; SET standard_conforming_strings = on; SET row_security = off; \
-    SET idle_session_timeout = 0";
+/// Settings on top of those of every control connection.
+///
+/// Values that depend on the locale or on a parsing option must be read as the stream wrote them. A
+/// generic plan finds rows by the key's index whatever the length of the arrays; sequential scans
+/// are off since a table may be nearly empty when its statement is planned and not when it runs
+/// (where no index helps, the planner scans all the same).
+const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
+    SET jit = off; SET lc_monetary = 'C'; SET xmloption = content; \
+    SET standard_conforming_strings = on; SET row_security = off; SET idle_session_timeout = 0; \
+    SET transaction_timeout = 0";
+
+/// After this time plans are made anew, with the sizes that the tables have by then.
+const PLANS_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// Whether commits carry the migration's replication origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +66,7 @@ pub(super) struct Session {
     pub(super) progress: Lsn,
     statements: HashMap<(u64, Shape), Statement>,
     end: EndStatements,
+    planned_at: Instant,
 }
 
 /// The statements that end a window.
@@ -91,6 +100,7 @@ impl Session {
             progress,
             statements: HashMap::new(),
             end,
+            planned_at: Instant::now(),
         })
     }
 
@@ -119,6 +129,15 @@ impl Session {
             })?;
         self.statements.insert(key, statement.clone());
         Ok(statement)
+    }
+
+    /// Whether the plans of the prepared statements should be given up now.
+    pub(super) fn plans_are_stale(&mut self) -> bool {
+        let stale = self.planned_at.elapsed() >= PLANS_AGE_MAX;
+        if stale {
+            self.planned_at = Instant::now();
+        }
+        stale
     }
 
     /// The statement that moves the progress row; its parameters are the new position, the commit

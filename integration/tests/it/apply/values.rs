@@ -177,3 +177,28 @@ async fn partitions_and_inheritance_children_arrive_table_by_table() -> Result<(
     )
     .await
 }
+
+#[tokio::test]
+async fn a_key_that_is_itself_stored_out_of_line_arrives() -> Result<()> {
+    arrives(
+        "CREATE TABLE a (id text PRIMARY KEY, v int, w text);
+         ALTER TABLE a ALTER id SET STORAGE EXTERNAL;
+         INSERT INTO a SELECT repeat('k', 2200) || n, n, 'w' FROM generate_series(1, 20) n",
+        &["UPDATE a SET v = v + 1", "UPDATE a SET w = 'x' WHERE v % 2 = 0; DELETE FROM a WHERE v > 15",
+          "UPDATE a SET id = id || 'x' WHERE v < 5; UPDATE a SET v = 0"],
+    )
+    .await
+}
+
+#[tokio::test]
+async fn a_type_with_a_cast_from_text_of_its_own_is_read_by_its_input_function() -> Result<()> {
+    arrives(
+        "CREATE TYPE code AS ENUM ('a', 'b', 'x\"y\\z');
+         CREATE FUNCTION code_of(text) RETURNS code LANGUAGE sql IMMUTABLE AS $$ SELECT 'b'::code $$;
+         CREATE CAST (text AS code) WITH FUNCTION code_of(text);
+         CREATE TABLE a (id code PRIMARY KEY, c code, n int)",
+        &["INSERT INTO a VALUES ('a', 'a', 1), ('b', NULL, 2), ('x\"y\\z', 'x\"y\\z', 3)",
+          "UPDATE a SET n = n + 1, c = 'a'; DELETE FROM a WHERE id = 'a'"],
+    )
+    .await
+}

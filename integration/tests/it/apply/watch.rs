@@ -229,3 +229,24 @@ async fn a_changed_replica_identity_while_streaming_is_followed() -> Result<()> 
     .await?;
     pair.apply_and_compare().await
 }
+
+#[tokio::test]
+async fn transactions_that_came_from_the_target_are_left_out_but_counted_as_done() -> Result<()> {
+    let pair = Pair::new(14, 17, DDL).await?;
+    pair.on_source("INSERT INTO a VALUES (1, 'own')").await?;
+    pair.on_source("INSERT INTO a VALUES (2, 'foreign')")
+        .await?;
+    let mut events = pair.events().await?;
+    let second = events
+        .iter()
+        .rposition(|event| matches!(event, StreamEvent::Begin { .. }))
+        .context("a transaction")?;
+    let name = "the origin".into();
+    events.insert(second + 1, StreamEvent::Origin { name });
+    let mut options = pair.options();
+    options.ignored_origin = Some("the origin".to_owned());
+    let mut applier = Applier::open(&pair.target_endpoint, options, HashMap::new()).await?;
+    apply_events(&mut applier, events).await?;
+    assert_eq!(rows(&pair.target, "a").await?, ["(1,own)"]);
+    Ok(())
+}

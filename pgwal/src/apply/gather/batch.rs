@@ -6,7 +6,7 @@ use std::sync::Arc;
 use router::Change;
 use router::net::NetTable;
 
-use super::Bounds;
+use crate::apply::ApplyOptions;
 use crate::apply::error::ApplyError;
 use crate::apply::step::TableChange;
 use crate::apply::target_table::TargetTable;
@@ -64,8 +64,8 @@ impl Batch {
     }
 
     /// Whether there is as much as a step should have.
-    pub(super) fn is_full(&self, bounds: &Bounds) -> bool {
-        self.changes >= bounds.batch_rows || self.bytes >= bounds.batch_bytes
+    pub(super) fn is_full(&self, options: &ApplyOptions) -> bool {
+        self.changes >= options.batch_rows || self.bytes >= options.batch_bytes
     }
 
     /// Takes everything.
