@@ -50,6 +50,7 @@ use self::execute::Executor;
 use self::gather::{Gathered, Gatherer};
 use self::handle::Shared;
 use self::session::Session;
+use crate::stream::Stream;
 use crate::wire::Endpoint;
 
 pub use self::error::{Action, ApplyError, Doing, RowsMissing, ServerFailure, TableError};
@@ -169,6 +170,20 @@ impl Applier {
     #[must_use]
     pub fn origin(&self) -> Option<&OriginState> {
         self.session.as_ref().map(|session| &session.origin)
+    }
+
+    /// Applies `stream` until it is asked to stop, and acknowledges to the source what is durable on
+    /// the target.
+    ///
+    /// # Errors
+    /// As [`Applier::run`].
+    ///
+    /// # Cancel safety
+    /// As [`Applier::run`].
+    pub async fn run_stream(&mut self, stream: Stream) -> Result<(), ApplyError> {
+        let handle = stream.handle();
+        self.run(stream, move |position| handle.acknowledge(position))
+            .await
     }
 
     /// Applies `stream` until it is asked to stop; `acknowledge` is told each position that is

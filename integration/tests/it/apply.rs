@@ -3,6 +3,7 @@
 mod pair;
 mod resume;
 mod speed;
+mod streamed;
 mod unique;
 mod values;
 mod watch;

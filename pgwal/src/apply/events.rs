@@ -5,6 +5,7 @@ use std::future::Future;
 
 use thiserror::Error;
 
+use crate::stream::Stream;
 pub(super) use crate::stream::event::{
     CommitTime, Relation, RelationColumn, ReplicaIdentity, StreamEvent,
 };
@@ -16,6 +17,19 @@ pub trait Events: Send {
     /// # Cancel safety
     /// An implementation must lose nothing when the future is dropped.
     fn next(&mut self) -> impl Future<Output = Result<StreamEvent, EventsError>> + Send;
+}
+
+impl Events for Stream {
+    async fn next(&mut self) -> Result<StreamEvent, EventsError> {
+        Self::next(self).await.map_err(|error| EventsError {
+            blame: if error.is_transient() {
+                Blame::Transient
+            } else {
+                Blame::Definite
+            },
+            source: Box::new(error),
+        })
+    }
 }
 
 /// Why no event comes any more.

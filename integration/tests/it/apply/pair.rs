@@ -18,6 +18,7 @@ pub(crate) struct Pair {
     servers: (PgServer, PgServer),
     pub(crate) source: SqlConn,
     pub(crate) target: SqlConn,
+    pub(crate) source_endpoint: Endpoint,
     pub(crate) target_endpoint: Endpoint,
     pub(crate) slot: String,
     pub(crate) start: Lsn,
@@ -45,7 +46,7 @@ impl Pair {
             conns.push((endpoint, conn));
         }
         let (target_endpoint, target) = conns.pop().context("target")?;
-        let (_, source) = conns.pop().context("source")?;
+        let (source_endpoint, source) = conns.pop().context("source")?;
         source.batch_execute(bookkeeping::SOURCE_DDL).await?;
         target.batch_execute(bookkeeping::TARGET_DDL).await?;
         let tables: String = source
@@ -78,6 +79,7 @@ impl Pair {
             servers,
             source,
             target,
+            source_endpoint,
             target_endpoint,
             slot,
             start,

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::pair::{Pair, apply_events};
+use super::pair::Pair;
+use super::streamed::until_marker;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement, not a test"]
@@ -32,11 +33,12 @@ async fn a_backlog_of_pgbench_transactions_is_worked_off() -> Result<()> {
     )
     .await?;
     pair.on_source("CALL work(40000)").await?;
-    let events = pair.events().await?;
+    pair.on_source("INSERT INTO pointsman.marker VALUES (1, 'end')")
+        .await?;
     let mut applier = pair.applier().await?;
-    println!("{} events", events.len());
+    let dir = tempfile::tempdir()?;
     let started = Instant::now();
-    apply_events(&mut applier, events).await?;
+    until_marker(&pair, &mut applier, dir.path(), "end").await??;
     println!("{:?} {:?}", started.elapsed(), applier.handle().status());
     pair.compare().await
 }

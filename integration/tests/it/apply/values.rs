@@ -184,8 +184,11 @@ async fn a_key_that_is_itself_stored_out_of_line_arrives() -> Result<()> {
         "CREATE TABLE a (id text PRIMARY KEY, v int, w text);
          ALTER TABLE a ALTER id SET STORAGE EXTERNAL;
          INSERT INTO a SELECT repeat('k', 2200) || n, n, 'w' FROM generate_series(1, 20) n",
-        &["UPDATE a SET v = v + 1", "UPDATE a SET w = 'x' WHERE v % 2 = 0; DELETE FROM a WHERE v > 15",
-          "UPDATE a SET id = id || 'x' WHERE v < 5; UPDATE a SET v = 0"],
+        &[
+            "UPDATE a SET v = v + 1",
+            "UPDATE a SET w = 'x' WHERE v % 2 = 0; DELETE FROM a WHERE v > 15",
+            "UPDATE a SET id = id || 'x' WHERE v < 5; UPDATE a SET v = 0",
+        ],
     )
     .await
 }

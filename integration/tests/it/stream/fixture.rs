@@ -165,7 +165,6 @@ impl Lines {
         }
     }
 
-
     fn line(&self, event: &StreamEvent) -> Option<String> {
         match event {
             StreamEvent::Change { relation, change } => {
