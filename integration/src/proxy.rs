@@ -72,11 +72,21 @@ impl ProxyOptions {
         }
     }
 
-    /// One more line, a dotted key and a TOML value: `cutover.max_pause = "1s"`.
+    /// One more line, a dotted key and a TOML value: `cutover.max_pause = "1s"`; of two lines for
+    /// a key the later one counts.
     #[must_use]
     pub fn key(mut self, line: impl Into<String>) -> Self {
-        self.keys.push(line.into());
+        let line = line.into();
+        let key = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
+        self.keys.retain(|other| key(other) != key(&line));
+        self.keys.push(line);
         self
+    }
+
+    /// The same URLs, and every key at its default.
+    #[must_use]
+    pub fn without_keys(&self) -> Self {
+        Self::new(self.source.clone(), self.target.clone())
     }
 
     /// A variable in the environment of the proxy and its commands.

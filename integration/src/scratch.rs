@@ -31,7 +31,7 @@ impl ServerUser {
     }
 
     /// The arguments of `setpriv` that become this user.
-    pub(crate) fn setpriv_arguments(self) -> [String; 3] {
+    pub fn setpriv_arguments(self) -> [String; 3] {
         [
             format!("--reuid={}", self.uid),
             format!("--regid={}", self.gid),

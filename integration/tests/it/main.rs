@@ -1,5 +1,9 @@
 //! The end-to-end tests: one binary, a module an idea.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
 
 mod apply;
 mod catalog;

@@ -1,0 +1,10 @@
+//! The whole program against real servers: copy, stream, cutover, and everything that can go wrong.
+
+mod clients;
+mod crashes;
+mod given_up;
+mod hostile;
+mod moves;
+mod refusals;
+mod stage;
+mod traces;

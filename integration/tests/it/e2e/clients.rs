@@ -1,0 +1,135 @@
+//! Clients that people have: psql, and Python's psycopg, before, across and after the cutover.
+
+use std::process::Stdio;
+
+use integration::binaries;
+use integration::server::psql;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use super::stage::{DATABASE, Stage};
+
+/// A Python program that answers each line with one: it runs it as a query on one connection.
+const PSYCOPG: &str = r#"
+import sys, psycopg
+connection = psycopg.connect(sys.argv[1], autocommit=True, prepare_threshold=None)
+for line in sys.stdin:
+    command, _, rest = line.strip().partition(' ')
+    try:
+        if command == 'copy':
+            with connection.cursor().copy('COPY (' + rest + ') TO STDOUT') as copy:
+                print(sum(1 for row in copy.rows()))
+        elif command == 'transaction':
+            with connection.transaction():
+                connection.execute(rest)
+                print('ok')
+        else:
+            print(connection.execute(rest, binary=(command == 'binary')).fetchone()[0])
+    except Exception as error:
+        print('ERROR', type(error).__name__, str(error).replace('\n', ' '))
+    sys.stdout.flush()
+"#;
+
+struct Psycopg {
+    _child: Child,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Psycopg {
+    fn start(url: &str) -> Self {
+        let python = std::env::var_os("POINTSMAN_PYTHON").map_or_else(
+            || binaries::project_root().join(".cache/python/bin/python"),
+            std::path::PathBuf::from,
+        );
+        let mut child = Command::new(&python)
+            .args(["-c", PSYCOPG, url])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}; run ./test.sh", python.display()));
+        let input = child.stdin.take().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self {
+            _child: child,
+            input,
+            output,
+        }
+    }
+
+    async fn ask(&mut self, line: &str) -> String {
+        self.input
+            .write_all(format!("{line}\n").as_bytes())
+            .await
+            .unwrap();
+        let answer = self.output.next_line().await.unwrap();
+        answer.expect("psycopg ended; its error is above")
+    }
+}
+
+async fn works(python: &mut Psycopg) {
+    assert_eq!(python.ask("text SELECT 40 + 2").await, "42");
+    assert_eq!(python.ask("binary SELECT 40 + 2").await, "42");
+    assert_eq!(python.ask("copy SELECT * FROM customer").await, "2000");
+    let insert = "INSERT INTO \"Odd schema\".\"No key\" VALUES ('python', 1)";
+    assert_eq!(python.ask(&format!("transaction {insert}")).await, "ok");
+    let error = python.ask("text SELECT 1 / 0").await;
+    assert!(error.starts_with("ERROR DivisionByZero"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn psycopg_works_before_and_after_the_cutover_on_one_connection() {
+    let stage = Stage::new(14, 17).await;
+    let mut python = Psycopg::start(&stage.url());
+    works(&mut python).await;
+    stage.stream().await;
+    works(&mut python).await;
+    stage.cutover().await;
+    works(&mut python).await;
+    assert!(
+        python
+            .ask("text SHOW server_version")
+            .await
+            .starts_with("17")
+    );
+    let counted = "SELECT count(*) FROM \"Odd schema\".\"No key\" WHERE \"a column\" = 'python'";
+    assert_eq!(stage.target.psql(DATABASE, counted).unwrap(), "3");
+
+    let mut newcomer = Psycopg::start(&stage.url());
+    works(&mut newcomer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn psql_works_before_and_after_the_cutover() {
+    let stage = Stage::new(15, 16).await;
+    let several = "BEGIN; UPDATE purchase SET state = 'paid' WHERE id = 1; COMMIT;
+        SELECT state FROM purchase WHERE id = 1";
+    assert_eq!(psql(&stage.url(), several).unwrap(), "paid");
+    assert!(
+        psql(&stage.url(), "\\d+ purchase")
+            .unwrap()
+            .contains("purchase_2025")
+    );
+    stage.stream().await;
+    stage.cutover().await;
+    assert_eq!(psql(&stage.url(), several).unwrap(), "paid");
+    assert!(
+        psql(&stage.url(), "\\d+ purchase")
+            .unwrap()
+            .contains("purchase_2025")
+    );
+    stage.assert_same_contents().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_is_refused_before_and_after_the_cutover() {
+    let stage = Stage::new(14, 17).await;
+    let wrong = stage.proxy.url("app:wrong", DATABASE);
+    let refused = |error: anyhow::Error| error.to_string().contains("password authentication");
+    assert!(psql(&wrong, "SELECT 1").is_err_and(refused));
+    stage.stream().await;
+    stage.cutover().await;
+    assert!(psql(&wrong, "SELECT 1").is_err_and(refused));
+    assert_eq!(stage.serving_major(), 17);
+}

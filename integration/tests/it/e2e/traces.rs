@@ -1,0 +1,128 @@
+//! `finish` and `abort` leave nothing of ours on either server.
+
+use integration::catalog::{self, Facts};
+use integration::server::PgServer;
+
+use super::stage::{DATABASE, PATIENCE, Stage, configured, empty_target, filled_source, usual};
+use integration::proxy::Proxy;
+
+async fn facts(server: &PgServer) -> Facts {
+    catalog::read(&server.client(DATABASE).await.unwrap())
+        .await
+        .unwrap()
+}
+
+struct Before {
+    stage: Stage,
+    source: Facts,
+    target: Facts,
+}
+
+async fn stage(from: u32, to: u32) -> Before {
+    let server = filled_source(from, usual()).await;
+    let other = empty_target(to, usual()).await;
+    let (source, target) = (facts(&server).await, facts(&other).await);
+    let proxy = Proxy::start(configured(&server, &other)).await.unwrap();
+    let stage = Stage {
+        source: server,
+        target: other,
+        proxy,
+    };
+    Before {
+        stage,
+        source,
+        target,
+    }
+}
+
+fn assert_equal(before: &Facts, after: &Facts, which: &str) {
+    let differences = catalog::differences(before, after);
+    assert!(
+        differences.is_empty(),
+        "{which}:\n{}",
+        differences.join("\n")
+    );
+}
+
+async fn abort_leaves_nothing(from: u32, to: u32) {
+    let before = stage(from, to).await;
+    let stage = &before.stage;
+    let load = stage.load(2).await;
+    stage.stream().await;
+    stage.proxy.done(&["abort"]).await.unwrap();
+    load.more_commits(20, PATIENCE).await.unwrap();
+    let report = load.stop().await.unwrap();
+    stage.assert_perfect(&report, &stage.source).await;
+    assert_eq!(stage.proxy.status().await.unwrap()["phase"], "proxying");
+    assert_equal(&before.source, &facts(&stage.source).await, "source");
+    assert_equal(&before.target, &facts(&stage.target).await, "target");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abort_leaves_nothing_on_either_server_14_17() {
+    abort_leaves_nothing(14, 17).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abort_leaves_nothing_on_either_server_12_18() {
+    abort_leaves_nothing(12, 18).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_an_abort_the_migration_can_be_started_again() {
+    let before = stage(15, 16).await;
+    let stage = &before.stage;
+    stage.stream().await;
+    stage.proxy.done(&["abort"]).await.unwrap();
+    stage.stream().await;
+    stage.cutover().await;
+    stage.assert_same_contents().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn finish_with_the_fence_lifted_leaves_nothing_on_the_source() {
+    let before = stage(14, 17).await;
+    let stage = &before.stage;
+    let load = stage.load(2).await;
+    stage.stream().await;
+    stage.cutover().await;
+    stage.proxy.done(&["finish", "--lift-fence"]).await.unwrap();
+    load.more_commits(20, PATIENCE).await.unwrap();
+    let report = load.stop().await.unwrap();
+    stage.assert_perfect(&report, &stage.target).await;
+    assert_equal(&before.source, &facts(&stage.source).await, "source");
+    assert_no_trace_by_name(&facts(&stage.target).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn finish_keeps_the_fence_unless_told_otherwise() {
+    let before = stage(14, 17).await;
+    let stage = &before.stage;
+    stage.stream().await;
+    stage.cutover().await;
+    stage.proxy.done(&["finish"]).await.unwrap();
+    assert_no_trace_by_name(&facts(&stage.source).await);
+    assert_no_trace_by_name(&facts(&stage.target).await);
+    let direct = stage.source.url_with_password("app", "secret", DATABASE);
+    assert!(integration::server::psql(&direct, "SELECT 1").is_err());
+    assert_eq!(stage.serving_major(), 17);
+}
+
+/// On the target the application's own things are new, so ours are looked for by their names.
+fn assert_no_trace_by_name(facts: &Facts) {
+    let ours: Vec<_> = facts
+        .iter()
+        .filter(|fact| fact.contains("pointsman"))
+        .collect();
+    assert!(ours.is_empty(), "{ours:#?}");
+    let kinds = [
+        "replication slot:",
+        "replication origin:",
+        "publication:",
+        "subscription:",
+    ];
+    let traces = facts
+        .iter()
+        .filter(|fact| kinds.iter().any(|kind| fact.starts_with(kind)));
+    assert_eq!(traces.count(), 0);
+}
