@@ -16,10 +16,14 @@ mod roles;
 mod rule;
 mod server;
 mod target;
+mod tools;
 mod versions;
+
+use std::path::PathBuf;
 
 use router::Side;
 
+use crate::schema::catalog::TableFilter;
 use crate::wire::Endpoint;
 
 use self::report::Report;
@@ -53,6 +57,10 @@ pub enum LargeObjects {
 pub struct CheckOptions {
     /// Tables without a usable key.
     pub keyless_tables: KeylessTables,
+    /// The tables that are moved.
+    pub tables: TableFilter,
+    /// Folder of `pg_dump` and `pg_restore`; none means they are looked for.
+    pub pg_dump_dir: Option<PathBuf>,
     /// Large objects.
     pub large_objects: LargeObjects,
     /// The migration that is under way; its own slot, publication and schemas are no leftovers,
@@ -83,7 +91,7 @@ pub async fn run(source: &Endpoint, target: &Endpoint, options: &CheckOptions) -
         check_target(target, options, &mut report).await;
     }
     if let (Some(source), Some(target)) = (&source, &target) {
-        check_both(source, target, &mut report).await;
+        check_both(source, target, options, &mut report).await;
     }
     report.findings
 }
@@ -109,8 +117,9 @@ async fn check_target(target: &Server, options: &CheckOptions, report: &mut Repo
     report.asked(target, "privileges", done);
 }
 
-async fn check_both(source: &Server, target: &Server, report: &mut Report) {
+async fn check_both(source: &Server, target: &Server, options: &CheckOptions, report: &mut Report) {
     versions::both(source, target, report);
+    tools::both(source, target, options.pg_dump_dir.as_deref(), report).await;
     let done = locale::both(source, target, report).await;
     report.asked(target, "encoding and collations", done);
     let done = target::extensions(source, target, report).await;

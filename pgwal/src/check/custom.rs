@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 
 /// Where names of settings stand, as text; `{body}` is the body of SQL-standard functions (14+).
 const TEXTS: &str = "
-SELECT p.prosrc || coalesce({body}, '') || coalesce(pg_catalog.array_to_string(p.proconfig, ' '), '')
+SELECT p.prosrc || coalesce({body}, '')
        || coalesce(pg_catalog.pg_get_expr(p.proargdefaults, 0), '') AS text
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')
@@ -41,7 +41,10 @@ named AS (
         'gi') m
     UNION
     SELECT pg_catalog.split_part(c, '=', 1)
-    FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) c)
+    FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) c
+    UNION
+    SELECT pg_catalog.split_part(c, '=', 1)
+    FROM pg_catalog.pg_proc p, pg_catalog.unnest(p.proconfig) c)
 SELECT DISTINCT pg_catalog.lower(name) FROM named
 WHERE pg_catalog.strpos(name, '.') > 0 AND pg_catalog.lower(name) NOT IN (
     SELECT pg_catalog.lower(s.name) FROM pg_catalog.pg_settings s)

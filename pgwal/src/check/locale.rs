@@ -84,6 +84,8 @@ pub(super) async fn both(
 }
 
 /// Source and target must not be the same database under two names.
+///
+/// A copy of a server's disk has its identifier too, but was not started at the same instant.
 async fn two_servers(
     source: &Server,
     target: &Server,
@@ -92,7 +94,8 @@ async fn two_servers(
     let sql =
         "SELECT (SELECT system_identifier FROM pg_catalog.pg_control_system())::text || '/' ||
                       (SELECT oid FROM pg_catalog.pg_database
-                       WHERE datname = pg_catalog.current_database())::text";
+                       WHERE datname = pg_catalog.current_database())::text || '/' ||
+                      pg_catalog.pg_postmaster_start_time()::text";
     let (one, other) = (
         source.value::<String>(sql, &[]),
         target.value::<String>(sql, &[]),
@@ -103,7 +106,7 @@ async fn two_servers(
     };
     if one == other {
         let advice = Advice {
-            why: "both URLs lead to the same database of the same server (or to a copy of its disk)",
+            why: "both URLs lead to the same database of the same server",
             fix: "correct the URL of the target",
         };
         report.fail(Side::Target, "the target is the source", advice);

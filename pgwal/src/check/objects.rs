@@ -6,6 +6,7 @@ use super::report::{Advice, Level, Report, listed};
 use super::rule::{expand, run_all};
 use super::server::Server;
 use super::{CheckOptions, KeylessTables, LargeObjects};
+use crate::schema::name::QualifiedName;
 
 mod rules;
 
@@ -14,7 +15,7 @@ pub(super) async fn source(
     options: &CheckOptions,
     report: &mut Report,
 ) -> Result<(), tokio_postgres::Error> {
-    keyless_tables(source, options.keyless_tables, report).await?;
+    keyless_tables(source, options, report).await?;
     large_objects(source, options.large_objects, report).await?;
     run_all(&rules::RULES, source, report).await?;
     size(source, report).await
@@ -22,7 +23,8 @@ pub(super) async fn source(
 
 /// Tables whose changed rows could not be found again on the target.
 const KEYLESS: &str = "
-SELECT c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class c, pg_catalog.pg_namespace n
+SELECT n.nspname::text, c.relname::text, c.oid::pg_catalog.regclass::text
+FROM pg_catalog.pg_class c, pg_catalog.pg_namespace n
 WHERE {relations} AND c.relkind = 'r' AND c.relpersistence = 'p' AND CASE c.relreplident
     WHEN 'f' THEN false
     WHEN 'n' THEN true
@@ -30,20 +32,26 @@ WHERE {relations} AND c.relkind = 'r' AND c.relpersistence = 'p' AND CASE c.relr
                               AND i.indisreplident AND i.indimmediate)
     ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid
                      AND i.indisprimary AND i.indimmediate) END
-ORDER BY 1";
+ORDER BY 1, 2";
 
 async fn keyless_tables(
     source: &Server,
-    policy: KeylessTables,
+    options: &CheckOptions,
     report: &mut Report,
 ) -> Result<(), tokio_postgres::Error> {
-    let tables = source.names(&expand(KEYLESS), &[]).await?;
+    let mut tables: Vec<String> = Vec::new();
+    for row in source.conn.query(&expand(KEYLESS), &[]).await? {
+        let (schema, name): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        if options.tables.chooses(&QualifiedName::new(schema, name)) {
+            tables.push(row.try_get(2)?);
+        }
+    }
     let Some(first) = tables.first() else {
         report.ok(Side::Source, "every table has a key or a replica identity");
         return Ok(());
     };
     let what = format!("tables without a usable key: {}", listed(&tables));
-    match policy {
+    match options.keyless_tables {
         KeylessTables::Full => report.warn(
             Side::Source,
             &what,
