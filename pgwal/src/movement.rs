@@ -9,6 +9,7 @@ pub mod journal;
 pub mod marker;
 pub mod ready;
 pub mod sequences;
+pub mod sides;
 pub mod standing;
 
 use tokio_postgres::Client;

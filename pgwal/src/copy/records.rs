@@ -89,7 +89,8 @@ impl Records {
             .collect();
         let insert = "
             INSERT INTO pointsman.table_copy (schema_name, table_name)
-            SELECT s, t FROM pg_catalog.unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) AS u (s, t)
+            SELECT s, t FROM ROWS FROM (
+                pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) AS u (s, t)
             ON CONFLICT (schema_name, table_name) DO NOTHING";
         let inserted = self.client.execute(insert, &[&schemas, &names]).await;
         inserted.map_err(SchemaError::sql(Side::Target, "listing the tables to copy"))?;

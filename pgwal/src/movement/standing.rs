@@ -23,6 +23,15 @@ pub enum Told<T> {
 }
 
 impl<T> Told<T> {
+    /// Why it could not be asked.
+    #[must_use]
+    pub fn unreachable(&self) -> Option<&str> {
+        match self {
+            Self::Facts(_) => None,
+            Self::Unreachable(why) => Some(why),
+        }
+    }
+
     fn facts(&self) -> Option<&T> {
         match self {
             Self::Facts(facts) => Some(facts),
@@ -66,6 +75,16 @@ pub async fn facts(source: Result<&Client, String>, target: Result<&Client, Stri
         source,
         target,
         target_fence,
+    }
+}
+
+impl Facts {
+    /// Of a proxy that has no target: no journal and no fence can be there.
+    #[must_use]
+    pub fn without_target(mut self) -> Self {
+        self.target = Told::Facts(Vec::new());
+        self.target_fence = Told::Facts(FenceState { row: None, open_to: Vec::new() });
+        self
     }
 }
 

@@ -230,7 +230,7 @@ impl InitialCopy {
 
     /// The rows' progress.
     #[must_use]
-    pub fn rows(&self) -> &CopyProgress {
+    pub fn rows(&self) -> &Arc<CopyProgress> {
         &self.rows
     }
 

@@ -28,6 +28,8 @@ pub(super) struct Progress {
     received: AtomicU64,
     transactions_received: AtomicU64,
     transactions_consumed: AtomicU64,
+    /// Process id of the source's walsender.
+    backend_pid: i32,
 }
 
 /// What of the buffer is on disk.
@@ -111,6 +113,12 @@ impl StreamHandle {
         self.progress.transactions_waiting() > 0 || self.progress.disk().backlog
     }
 
+    /// Process id of the source's walsender, which a fence must spare.
+    #[must_use]
+    pub fn backend_pid(&self) -> i32 {
+        self.progress.backend_pid
+    }
+
     /// How far the consumer is behind.
     #[must_use]
     pub fn lag(&self) -> Lag {
@@ -128,7 +136,12 @@ impl StreamHandle {
 impl Progress {
     /// `applied` is acknowledged, `confirmed` is what the slot was told already (and never goes
     /// back), `received` is where the source begins to send.
-    pub(super) fn new(applied: Lsn, confirmed: Lsn, received: Lsn) -> Self {
+    pub(super) fn new(
+        backend_pid: i32,
+        applied: Lsn,
+        confirmed: Lsn,
+        received: Lsn,
+    ) -> Self {
         Self {
             relieved: Notify::new(),
             disk: Mutex::new(DiskUse::default()),
@@ -137,6 +150,7 @@ impl Progress {
             received: AtomicU64::new(received.0),
             transactions_received: AtomicU64::new(0),
             transactions_consumed: AtomicU64::new(0),
+            backend_pid,
         }
     }
 

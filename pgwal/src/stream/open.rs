@@ -94,6 +94,7 @@ impl Stream {
             .and_then(|facts| facts.confirmed_flush_lsn)
             .unwrap_or_default();
 
+        let backend_pid = conn.backend_pid();
         let copy_both = conn
             .start(&options.slot, &options.publication, start)
             .await?;
@@ -101,7 +102,7 @@ impl Stream {
         let buffer = on_disk(move || take_up(recovered, &options)).await??;
         let shared = Arc::new(Shared::new(
             buffer,
-            Progress::new(applied, confirmed, start),
+            Progress::new(backend_pid, applied, confirmed, start),
         ));
         let stop = CancellationToken::new();
         let mut reader = JoinSet::new();

@@ -1,0 +1,192 @@
+//! The proxy's side of the admin socket.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use super::protocol::{LINE_BYTES_MAX, Request, Response};
+use crate::exit::Exit;
+use crate::migration::Handle;
+
+/// Admin connections at the same time at most; further ones wait to be accepted.
+const CONNECTIONS_MAX: usize = 64;
+
+/// A socket that cannot be opened.
+#[derive(Debug, Error)]
+pub(crate) enum ListenError {
+    /// Another proxy answers there.
+    #[error("another pointsman already answers at {}", path.display())]
+    InUse {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The file cannot be made.
+    #[error("cannot listen at {}", path.display())]
+    Io {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The listening socket; its file is removed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct AdminSocket {
+    listener: std::os::unix::net::UnixListener,
+    path: PathBuf,
+}
+
+impl AdminSocket {
+    /// Opens the socket with mode 0600. A file that a dead proxy left behind is replaced.
+    ///
+    /// # Errors
+    /// When a living proxy listens there, or the file cannot be made.
+    pub(crate) fn open(path: &Path) -> Result<Self, ListenError> {
+        let io = |source| ListenError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(ListenError::InUse {
+                path: path.to_owned(),
+            });
+        }
+        if let Some(folder) = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+        {
+            std::fs::create_dir_all(folder).map_err(io)?;
+        }
+        match std::fs::remove_file(path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io(error)),
+        }
+        let listener = std::os::unix::net::UnixListener::bind(path).map_err(io)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(io)?;
+        listener.set_nonblocking(true).map_err(io)?;
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Serves until `shutdown`, on a thread with a runtime of its own.
+    ///
+    /// # Errors
+    /// When the thread or its runtime cannot be made.
+    pub(crate) fn serve(
+        self,
+        migration: Handle,
+        shutdown: CancellationToken,
+    ) -> io::Result<std::thread::JoinHandle<()>> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        std::thread::Builder::new()
+            .name("admin".to_owned())
+            .spawn(move || runtime.block_on(accept_loop(self, migration, shutdown)))
+    }
+}
+
+impl Drop for AdminSocket {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            warn!(path = %self.path.display(), %error, "cannot remove the admin socket");
+        }
+    }
+}
+
+async fn accept_loop(socket: AdminSocket, migration: Handle, shutdown: CancellationToken) {
+    let listener = match socket.listener.try_clone().and_then(UnixListener::from_std) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "the admin socket cannot be served");
+            return;
+        }
+    };
+    let tasks = TaskTracker::new();
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
+            return;
+        };
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let migration = migration.clone();
+                tasks.spawn(async move {
+                    if let Err(error) = serve_connection(stream, migration).await {
+                        info!(%error, "an admin connection ended");
+                    }
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                warn!(%error, "cannot accept an admin connection");
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+    drop(socket);
+}
+
+async fn serve_connection(stream: UnixStream, migration: Handle) -> io::Result<()> {
+    let uid = stream.peer_cred()?.uid();
+    let (read, mut write) = stream.into_split();
+    let line_max = u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX);
+    let mut read = BufReader::new(read);
+    loop {
+        let mut line = Vec::new();
+        let count = (&mut read)
+            .take(line_max)
+            .read_until(b'\n', &mut line)
+            .await?;
+        if count == 0 {
+            return Ok(());
+        }
+        let whole = line.last() == Some(&b'\n');
+        let response = match serde_json::from_slice::<Request>(&line) {
+            Ok(request) => {
+                match request {
+                    Request::Status {} => {}
+                    Request::Check { .. }
+                    | Request::Start { .. }
+                    | Request::Cutover { .. }
+                    | Request::Finish { .. }
+                    | Request::Abort {} => {
+                        let command = request.name();
+                        info!(target: "pointsman::audit", uid, command, "admin command");
+                    }
+                }
+                migration.ask(request).await
+            }
+            Err(error) => Response {
+                exit: Exit::Usage,
+                text: format!("not a command: {error}"),
+                result: serde_json::Value::Null,
+            },
+        };
+        let mut answer = serde_json::to_vec(&response)?;
+        answer.push(b'\n');
+        write.write_all(&answer).await?;
+        if !whole {
+            // What follows is the rest of an overlong line, or the peer is gone.
+            return Ok(());
+        }
+    }
+}

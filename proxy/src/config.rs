@@ -1,0 +1,370 @@
+//! The configuration file: every key, its default, and what is refused.
+//!
+//! `docs/config.md` documents every key; a test compares the two. Unknown keys are errors that name
+//! the key and the nearest known one. Passwords never have to stand in the file: they come from
+//! `password_file` keys or the environment (see [`Config::source_endpoint`]).
+
+mod error;
+mod known;
+mod units;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use pgwal::wire::{Endpoint, Secret};
+use serde::{Deserialize, Serialize};
+
+pub(crate) use error::ConfigError;
+pub(crate) use units::{ByteSize, Period};
+
+/// Environment variable with the password for the source.
+pub(crate) const SOURCE_PASSWORD_ENV: &str = "POINTSMAN_SOURCE_PASSWORD";
+
+/// Environment variable with the password for the target.
+pub(crate) const TARGET_PASSWORD_ENV: &str = "POINTSMAN_TARGET_PASSWORD";
+
+/// The whole configuration file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// URL of the server the data comes from; its scheme chooses the engine.
+    pub source: String,
+    /// URL of the server the data goes to. Without it pointsman is only a proxy.
+    #[serde(default)]
+    pub target: Option<String>,
+    /// Where applications connect.
+    pub listen: SocketAddr,
+    /// How clients and servers are logged in.
+    #[serde(default)]
+    pub auth: Auth,
+    /// The initial copy.
+    #[serde(default)]
+    pub copy: Copy,
+    /// Applying the stream on the target.
+    #[serde(default)]
+    pub apply: Apply,
+    /// Changes that wait on local disk.
+    #[serde(default)]
+    pub spool: Spool,
+    /// The movement of the points.
+    #[serde(default)]
+    pub cutover: Cutover,
+    /// Client connections.
+    #[serde(default)]
+    pub sessions: Sessions,
+    /// The admin socket.
+    #[serde(default)]
+    pub admin: Admin,
+}
+
+/// `[auth]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Auth {
+    /// File with the migration user's password on the source, first line.
+    pub source_password_file: Option<PathBuf>,
+    /// File with the migration user's password on the target, first line.
+    pub target_password_file: Option<PathBuf>,
+    /// Query that gives a role's stored verifier; `$1` is the role's name.
+    pub query: Option<String>,
+}
+
+/// What happens with a table that has no key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum KeylessTables {
+    /// It gets REPLICA IDENTITY FULL until `finish` or `abort`.
+    #[default]
+    Full,
+    /// `check` fails and `start` refuses.
+    Refuse,
+}
+
+/// `[copy]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Copy {
+    /// Tables (or parts of one) that are copied at the same time.
+    pub workers: usize,
+    /// Bytes a second over all workers; none means no limit.
+    pub bandwidth_limit: Option<ByteSize>,
+    /// Schemas or `schema.table` names to move; empty means all.
+    pub include: Vec<String>,
+    /// Schemas or `schema.table` names to leave out.
+    pub exclude: Vec<String>,
+    /// Tables that have no key.
+    pub keyless_tables: KeylessTables,
+    /// Folder of `pg_dump` and `pg_restore`; none means they are looked for.
+    pub pg_dump_dir: Option<PathBuf>,
+    /// How long a statement of ours may wait for a lock on the source.
+    pub lock_timeout: Period,
+}
+
+impl Default for Copy {
+    fn default() -> Self {
+        Self {
+            workers: 4,
+            bandwidth_limit: None,
+            include: Vec::new(),
+            exclude: Vec::new(),
+            keyless_tables: KeylessTables::default(),
+            pg_dump_dir: None,
+            lock_timeout: Period::from_millis(2_000),
+        }
+    }
+}
+
+/// `[apply]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Apply {
+    /// Target connections that apply one window.
+    pub lanes: usize,
+    /// Changed rows in one window at most.
+    pub window_rows: usize,
+    /// Bytes of changes held in memory for one window at most.
+    pub window_bytes: ByteSize,
+}
+
+impl Default for Apply {
+    fn default() -> Self {
+        Self {
+            lanes: 1,
+            window_rows: router::limits::BATCH_ROWS_MAX,
+            window_bytes: ByteSize::from_bytes(router::limits::BATCH_BYTES_MAX),
+        }
+    }
+}
+
+/// `[spool]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Spool {
+    /// Folder of the spool.
+    pub dir: PathBuf,
+    /// Bytes on disk at most; reaching it slows the source's sender, and loses nothing.
+    pub limit: ByteSize,
+}
+
+impl Default for Spool {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::from("/var/lib/pointsman/spool"),
+            limit: ByteSize::from_bytes(16 * 1024 * 1024 * 1024),
+        }
+    }
+}
+
+/// What happens at the drain deadline with a transaction that still runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum OnLongTransaction {
+    /// The cutover is given up; the source serves on.
+    #[default]
+    Refuse,
+    /// Its session is ended with the server's own "terminating connection" error.
+    End,
+}
+
+/// What happens at the cutover with a session whose state cannot be moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum OnUnmovableSession {
+    /// The cutover is refused.
+    #[default]
+    Refuse,
+    /// The session is ended with the server's own "terminating connection" error.
+    End,
+}
+
+/// `[cutover]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Cutover {
+    /// How long running transactions may take to end once new ones are held.
+    pub drain_timeout: Period,
+    /// Longest pause; passing it gives the cutover up with the source serving.
+    pub max_pause: Period,
+    /// Transactions past `drain_timeout`.
+    pub on_long_transaction: OnLongTransaction,
+    /// Sessions whose state cannot be moved.
+    pub on_unmovable_session: OnUnmovableSession,
+}
+
+impl Default for Cutover {
+    fn default() -> Self {
+        Self {
+            drain_timeout: Period::from_millis(1_000),
+            max_pause: Period::from_millis(2_000),
+            on_long_transaction: OnLongTransaction::default(),
+            on_unmovable_session: OnUnmovableSession::default(),
+        }
+    }
+}
+
+/// `[sessions]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Sessions {
+    /// Relay threads; 0 means one for each core.
+    pub threads: usize,
+    /// Client connections at most.
+    pub max: usize,
+    /// How long a client may take to log in.
+    pub login_timeout: Period,
+    /// Names of the application's own settings (`app.tenant`) that sessions carry over.
+    pub custom_settings: Vec<String>,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self {
+            threads: 0,
+            max: 10_000,
+            login_timeout: Period::from_millis(60_000),
+            custom_settings: Vec::new(),
+        }
+    }
+}
+
+/// `[admin]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Admin {
+    /// Path of the admin socket.
+    pub socket: PathBuf,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            socket: PathBuf::from("/run/pointsman/admin.sock"),
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks the file.
+    ///
+    /// # Errors
+    /// When the file cannot be read or holds something that is not understood; the error names the
+    /// key.
+    pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(&text)
+    }
+
+    /// Parses and checks the text of a configuration file.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
+        let table: toml::Table = text.parse().map_err(|source| ConfigError::Syntax {
+            source: Box::new(source),
+        })?;
+        known::refuse_unknown_keys(&table)?;
+        // Parsed from the text again, not from the table, so that errors carry line numbers.
+        let config: Self = toml::from_str(text).map_err(|source| ConfigError::Syntax {
+            source: Box::new(source),
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        endpoint("source", &self.source)?;
+        if let Some(target) = &self.target {
+            endpoint("target", target)?;
+        }
+        let invalid = |key: &str, reason: &str| {
+            Err(ConfigError::Value {
+                key: key.to_owned(),
+                reason: reason.to_owned(),
+            })
+        };
+        if !(1..=64).contains(&self.copy.workers) {
+            return invalid("copy.workers", "must be between 1 and 64");
+        }
+        if self.apply.lanes != 1 {
+            return invalid(
+                "apply.lanes",
+                "this version applies with one lane; set it to 1",
+            );
+        }
+        if self.apply.window_rows == 0 {
+            return invalid("apply.window_rows", "must be at least 1");
+        }
+        if self.sessions.max == 0 {
+            return invalid("sessions.max", "must be at least 1");
+        }
+        if self.sessions.threads > 256 {
+            return invalid("sessions.threads", "must be at most 256");
+        }
+        if self.cutover.max_pause.0.is_zero() {
+            return invalid("cutover.max_pause", "must be more than 0");
+        }
+        Ok(())
+    }
+
+    /// Where and as whom the source is reached, password included.
+    ///
+    /// # Errors
+    /// When the URL is wrong or the password file cannot be read.
+    pub(crate) fn source_endpoint(&self) -> Result<Endpoint, ConfigError> {
+        let file = self.auth.source_password_file.as_deref();
+        with_password(endpoint("source", &self.source)?, file, SOURCE_PASSWORD_ENV)
+    }
+
+    /// Where and as whom the target is reached, password included; `None` without a target.
+    ///
+    /// # Errors
+    /// When the URL is wrong or the password file cannot be read.
+    pub(crate) fn target_endpoint(&self) -> Result<Option<Endpoint>, ConfigError> {
+        let Some(target) = &self.target else {
+            return Ok(None);
+        };
+        let file = self.auth.target_password_file.as_deref();
+        with_password(endpoint("target", target)?, file, TARGET_PASSWORD_ENV).map(Some)
+    }
+}
+
+fn endpoint(key: &str, url: &str) -> Result<Endpoint, ConfigError> {
+    let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+    if !matches!(scheme, "postgres" | "postgresql") {
+        let reason = format!("the scheme {scheme:?} is none of postgres://, postgresql://");
+        return Err(ConfigError::Value {
+            key: key.to_owned(),
+            reason,
+        });
+    }
+    url.parse().map_err(|source| ConfigError::Url {
+        key: key.to_owned(),
+        source: Box::new(source),
+    })
+}
+
+/// The password file wins over the environment, the environment over the URL.
+fn with_password(
+    endpoint: Endpoint,
+    file: Option<&Path>,
+    variable: &str,
+) -> Result<Endpoint, ConfigError> {
+    if let Some(path) = file {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let line = text.lines().next().unwrap_or_default();
+        return Ok(endpoint.with_password(Secret::new(line)));
+    }
+    match std::env::var(variable) {
+        Ok(password) => Ok(endpoint.with_password(Secret::new(password))),
+        Err(_not_set) => Ok(endpoint),
+    }
+}
+
+#[cfg(test)]
+mod tests;

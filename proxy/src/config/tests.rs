@@ -1,0 +1,106 @@
+//! Tests of the configuration.
+
+use std::error::Error as _;
+
+use super::known::known_keys;
+use super::{Config, ConfigError};
+
+const LEAST: &str = r#"
+source = "postgres://migrator@10.0.0.1:5432/shop"
+target = "postgres://migrator@10.0.0.2:5432/shop"
+listen = "0.0.0.0:6432"
+"#;
+
+fn error_of(addition: &str) -> ConfigError {
+    Config::parse(&format!("{LEAST}{addition}")).expect_err("must be refused")
+}
+
+#[test]
+fn the_least_that_works_works() {
+    let config = Config::parse(LEAST).unwrap();
+    assert_eq!(config.copy.workers, 4);
+    assert_eq!(config.cutover.max_pause.0.as_secs(), 2);
+}
+
+#[test]
+fn an_unknown_key_is_named_together_with_the_nearest_known_one() {
+    let text = error_of("[copy]\nworker = 2\n").to_string();
+    assert!(
+        text.contains("`copy.worker`") && text.contains("`copy.workers`"),
+        "{text}"
+    );
+    let text = error_of("[cutover]\nmaxpause = \"2s\"\n").to_string();
+    assert!(text.contains("`cutover.max_pause`"), "{text}");
+    let text = Config::parse("sorce = \"x\"\n")
+        .expect_err("refused")
+        .to_string();
+    assert!(
+        text.contains("`sorce`") && text.contains("`source`"),
+        "{text}"
+    );
+}
+
+#[test]
+fn units_are_read_and_wrong_ones_are_explained() {
+    let config = Config::parse(&format!(
+        "{LEAST}[cutover]\nmax_pause = \"1500ms\"\n[copy]\nbandwidth_limit = \"50MB/s\"\n"
+    ))
+    .unwrap();
+    assert_eq!(config.cutover.max_pause.0.as_millis(), 1500);
+    assert_eq!(config.copy.bandwidth_limit.unwrap().0, 50_000_000);
+    let error = error_of("[cutover]\nmax_pause = \"fast\"\n");
+    let text = error.source().unwrap().to_string();
+    assert!(
+        text.contains("max_pause") && text.contains("fast"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_scheme_that_is_no_engine_is_refused_by_name() {
+    let text = Config::parse("source = \"oracle://a/b\"\nlisten = \"0.0.0.0:1\"\n")
+        .expect_err("refused")
+        .to_string();
+    assert!(
+        text.contains("`source`") && text.contains("oracle"),
+        "{text}"
+    );
+}
+
+#[test]
+fn values_out_of_range_are_refused_by_key() {
+    assert!(
+        error_of("[copy]\nworkers = 0\n")
+            .to_string()
+            .contains("copy.workers")
+    );
+    assert!(
+        error_of("[apply]\nlanes = 9\n")
+            .to_string()
+            .contains("apply.lanes")
+    );
+}
+
+#[test]
+fn every_key_stands_in_the_reference() {
+    let reference = include_str!("../../../docs/config.md");
+    for key in known_keys() {
+        assert!(
+            reference.contains(&format!("`{key}`")),
+            "docs/config.md lacks `{key}`"
+        );
+    }
+}
+
+#[test]
+fn the_reference_names_no_key_that_does_not_exist() {
+    let known = known_keys();
+    let reference = include_str!("../../../docs/config.md");
+    for line in reference.lines().filter(|line| line.starts_with("| `")) {
+        let key = line.split('`').nth(1).unwrap();
+        assert!(
+            known.iter().any(|known| known == key),
+            "docs/config.md invents `{key}`"
+        );
+    }
+}

@@ -1,0 +1,94 @@
+//! The migration's life: from proxying over the copy and the stream to the switch and the end.
+//!
+//! One task owns the state and carries out the commands one after the other; `status` is answered
+//! from the [`Board`], which everybody writes his part of, so it answers at any time.
+//!
+//! # After a crash
+//!
+//! Nothing of the state here is durable. A new `run` asks both servers (`standing`): who serves,
+//! whether there is a migration of ours, how far its copy and its stream are; and goes on from there.
+
+mod actor;
+mod board;
+mod cutover;
+mod ending;
+mod mover;
+mod preflight;
+mod pump;
+mod sessions;
+mod standing;
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use pgwal::session::Relay;
+use router::Undecided;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use self::board::Board;
+use crate::admin::protocol::{Request, Response};
+use crate::config::Config;
+
+/// Commands that wait while another is carried out; further ones wait in their connections.
+const COMMANDS_MAX: usize = 16;
+
+/// A command and where its answer goes.
+struct Command {
+    request: Request,
+    answer: oneshot::Sender<Response>,
+}
+
+/// How others talk to the migration.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    commands: mpsc::Sender<Command>,
+    board: Arc<Board>,
+}
+
+impl Handle {
+    /// Carries out a command and waits for its end, however long it takes.
+    pub(crate) async fn ask(&self, request: Request) -> Response {
+        if request == (Request::Status {}) {
+            let status = self.board.status();
+            return Response::done(crate::status::render(&status)).with_result(status);
+        }
+        let (answer, answered) = oneshot::channel();
+        if self
+            .commands
+            .send(Command { request, answer })
+            .await
+            .is_err()
+        {
+            return Response::refused("the proxy is shutting down");
+        }
+        answered
+            .await
+            .unwrap_or_else(|_gone| Response::refused("the proxy is shutting down"))
+    }
+}
+
+/// Starts the migration's thread: it decides who serves, then takes commands.
+///
+/// A thread of its own, so that nothing that the stream or the copy does can hold up a movement.
+///
+/// # Errors
+/// When an endpoint of the configuration is not usable, or the thread cannot be made.
+pub(crate) fn spawn(
+    config: Config,
+    relay: Arc<Relay>,
+    undecided: Undecided,
+    shutdown: CancellationToken,
+) -> anyhow::Result<(Handle, JoinHandle<()>)> {
+    let board = Arc::new(Board::new(Arc::clone(&relay)));
+    let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
+    let pumps = tokio::runtime::Handle::current();
+    let actor = actor::Actor::new(config, relay, Arc::clone(&board), shutdown, pumps)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let thread = std::thread::Builder::new()
+        .name("migration".to_owned())
+        .spawn(move || runtime.block_on(actor.run(undecided, receiver)))?;
+    Ok((Handle { commands, board }, thread))
+}

@@ -1,0 +1,294 @@
+//! The migration's one task: decides who serves, goes on with what was begun, and carries out one
+//! command after the other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pgwal::session::Relay;
+use pgwal::wire::Endpoint;
+use router::{Side, Undecided};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::board::{Board, Life};
+use super::cutover::{Scene, Wanted};
+use super::{Command, cutover, ending, preflight, pump, standing};
+use crate::admin::protocol::{Request, Response};
+use crate::config::{Config, ConfigError};
+use crate::exit::Exit;
+use crate::task;
+
+/// How long the pump may take to end at a window's boundary before it is dropped, which is safe too.
+const PUMP_STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long busy sessions are waited for when their connections are put in order after a movement;
+/// those that are late do it by themselves at their next idle moment.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The owner of the migration's state.
+pub(super) struct Actor {
+    config: Arc<Config>,
+    source: Endpoint,
+    target: Option<Endpoint>,
+    relay: Arc<Relay>,
+    board: Arc<Board>,
+    shutdown: CancellationToken,
+    /// The runtime that the pump runs on.
+    pumps: Handle,
+    pump: Option<RunningPump>,
+}
+
+/// The task that copies and streams.
+struct RunningPump {
+    stop: CancellationToken,
+    task: JoinHandle<Option<()>>,
+}
+
+impl Actor {
+    /// An actor that has not begun.
+    ///
+    /// # Errors
+    /// When an endpoint of the configuration is not usable.
+    pub(super) fn new(
+        config: Config,
+        relay: Arc<Relay>,
+        board: Arc<Board>,
+        shutdown: CancellationToken,
+        pumps: Handle,
+    ) -> Result<Self, ConfigError> {
+        let (source, target) = (config.source_endpoint()?, config.target_endpoint()?);
+        let config = Arc::new(config);
+        Ok(Self {
+            config,
+            source,
+            target,
+            relay,
+            board,
+            shutdown,
+            pumps,
+            pump: None,
+        })
+    }
+
+    /// Runs until the proxy shuts down.
+    pub(super) async fn run(mut self, undecided: Undecided, mut commands: mpsc::Receiver<Command>) {
+        let shutdown = self.shutdown.clone();
+        let (side, epoch) = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            // While nobody knows who serves, no command can be carried out either.
+            serving = standing::settle(&self.source, self.target.as_ref(), &self.board) => serving,
+        };
+        undecided.decide_at(side, epoch);
+        info!(serving = side.as_str(), %epoch, "it is known who serves");
+        self.go_on(side).await;
+        loop {
+            let command = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                command = commands.recv() => command,
+            };
+            let Some(Command { request, answer }) = command else {
+                break;
+            };
+            let response = self.carry_out(request).await;
+            // The asker may have given up waiting.
+            drop(answer.send(response));
+        }
+        self.stop_pump().await;
+    }
+
+    /// Goes on with a migration that a process before this one began.
+    async fn go_on(&mut self, side: Side) {
+        match side {
+            Side::Target => self.board.enter(Life::Switched),
+            Side::Source => {
+                self.board.enter(Life::Proxying);
+                let Some(target) = self.target.clone() else {
+                    return;
+                };
+                if pump::was_begun(&self.source, &self.shutdown).await {
+                    info!("going on with the migration that was begun");
+                    self.start_pump(target);
+                }
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, request: Request) -> Response {
+        match request {
+            Request::Status {} => Response::done(String::new()).with_result(self.board.status()),
+            Request::Check { accept } => self.check(&accept).await,
+            Request::Start { accept } => self.start(&accept).await,
+            Request::Cutover {
+                max_pause_ms,
+                dry_run,
+            } => {
+                let max_pause = max_pause_ms.map(Duration::from_millis);
+                let max_pause = max_pause.unwrap_or(self.config.cutover.max_pause.0);
+                self.cutover(Wanted { max_pause, dry_run }).await
+            }
+            Request::Finish { lift_fence } => self.finish(lift_fence).await,
+            Request::Abort {} => self.abort().await,
+        }
+    }
+
+    async fn check(&self, accept: &[String]) -> Response {
+        match &self.target {
+            Some(target) => {
+                preflight::check(
+                    &self.config,
+                    &self.source,
+                    target,
+                    self.relay.source_pids(),
+                    accept,
+                )
+                .await
+            }
+            None => no_target(),
+        }
+    }
+
+    async fn start(&mut self, accept: &[String]) -> Response {
+        let Some(target) = self.target.clone() else {
+            return no_target();
+        };
+        match self.board.life() {
+            Life::Proxying => {}
+            Life::Copying | Life::Streaming => {
+                return Response::done("the migration is under way already");
+            }
+            Life::Failed(_) => {
+                self.stop_pump().await;
+                self.start_pump(target);
+                return Response::done("trying again from where it stopped");
+            }
+            Life::Deciding | Life::CuttingOver | Life::Switched | Life::Finished => {
+                return Response::refused("there is nothing to start: see `pointsman status`");
+            }
+        }
+        let checked = self.check(accept).await;
+        if checked.exit != Exit::Done {
+            let text = format!("{}\nnothing was changed on either server", checked.text);
+            return Response { text, ..checked };
+        }
+        self.start_pump(target);
+        Response::done("the copy has begun; pointsman status --watch shows it move")
+    }
+
+    fn start_pump(&mut self, target: Endpoint) {
+        self.board.enter(Life::Copying);
+        let stop = CancellationToken::new();
+        let pump = pump::Pump {
+            config: Arc::clone(&self.config),
+            source: self.source.clone(),
+            target,
+            board: Arc::clone(&self.board),
+            relay: Arc::clone(&self.relay),
+        };
+        let task = task::spawn_on(&self.pumps, "pump", pump.run(stop.clone()));
+        self.pump = Some(RunningPump { stop, task });
+    }
+
+    /// Ends the pump at a window's boundary.
+    async fn stop_pump(&mut self) {
+        let Some(RunningPump { stop, mut task }) = self.pump.take() else {
+            return;
+        };
+        stop.cancel();
+        if tokio::time::timeout(PUMP_STOP_TIMEOUT, &mut task)
+            .await
+            .is_err()
+        {
+            warn!("the stream does not end in time; dropping it, which loses nothing");
+            task.abort();
+        }
+        self.board.streaming(None, None);
+    }
+
+    async fn cutover(&mut self, wanted: Wanted) -> Response {
+        let (Life::Streaming, Some(target), Some(apply)) =
+            (self.board.life(), self.target.clone(), self.board.apply())
+        else {
+            return Response::refused(
+                "the target is not current, so there is nothing to cut over to: see `pointsman \
+                 status`",
+            );
+        };
+        let scene = Scene {
+            config: &self.config,
+            source: &self.source,
+            target: &target,
+            relay: &self.relay,
+            board: &self.board,
+            apply,
+        };
+        // Boxed: the movement's state is large, and a cutover is rare.
+        let response = Box::pin(cutover::cutover(scene, wanted)).await;
+        if self.relay.switch().serving() == Some(Side::Target) {
+            self.relay.close_source_connections(SETTLE_PATIENCE).await;
+            self.stop_pump().await;
+            self.board.enter(Life::Switched);
+        } else {
+            // The pump may have failed meanwhile, and said so.
+            self.board.back_from_cutover();
+        }
+        response
+    }
+
+    async fn finish(&mut self, lift_fence: bool) -> Response {
+        match self.board.life() {
+            Life::Switched => {}
+            Life::Finished => return Response::done("it is finished already"),
+            Life::Deciding
+            | Life::Proxying
+            | Life::Copying
+            | Life::Streaming
+            | Life::CuttingOver
+            | Life::Failed(_) => {
+                return Response::refused(
+                    "the target does not serve yet: finish comes after the cutover, abort before \
+                     it",
+                );
+            }
+        }
+        let Some(target) = self.target.clone() else {
+            return no_target();
+        };
+        let response = ending::finish(&self.source, &target, lift_fence).await;
+        if response.exit == Exit::Done {
+            self.board.enter(Life::Finished);
+        }
+        response
+    }
+
+    async fn abort(&mut self) -> Response {
+        match self.board.life() {
+            Life::Copying | Life::Streaming | Life::Failed(_) | Life::Proxying => {}
+            Life::Deciding | Life::CuttingOver | Life::Switched | Life::Finished => {
+                return Response::refused(
+                    "the target serves, or is about to: abort comes before the cutover",
+                );
+            }
+        }
+        let Some(target) = self.target.clone() else {
+            return no_target();
+        };
+        self.stop_pump().await;
+        self.relay.drop_twins(SETTLE_PATIENCE).await;
+        let response = ending::abort(&self.source, &target, &self.config.spool.dir).await;
+        if response.exit == Exit::Done {
+            self.board.forget();
+        }
+        response
+    }
+}
+
+fn no_target() -> Response {
+    Response::refused(
+        "no `target` is configured: add it to the configuration and restart the proxy",
+    )
+}

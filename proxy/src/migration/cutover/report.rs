@@ -1,0 +1,135 @@
+//! What a cutover has to say for itself.
+
+use std::time::Duration;
+
+use pgwal::movement::fence::FenceReport;
+use pgwal::movement::ready::Findings;
+use router::cutover::{Cause, Ended};
+
+use super::Scene;
+use crate::admin::protocol::Response;
+use crate::config::OnUnmovableSession;
+use crate::migration::mover::Moved;
+use crate::status::{CutoverReport, StepTime, render_cutover};
+
+/// The report of a movement that was driven to its end.
+pub(super) fn of(
+    scene: &Scene<'_>,
+    moved: &Moved,
+    fence: Option<&FenceReport>,
+    sessions_ended: usize,
+) -> CutoverReport {
+    let switched = moved.ended == Ended::Switched;
+    let reason = match moved.ended {
+        Ended::Switched => None,
+        Ended::GivenUp(cause) => Some(because(cause, &moved.errors)),
+        Ended::Contradiction => Some("the journal contradicts this proxy".to_owned()),
+    };
+    let steps = moved.timeline.steps().into_iter();
+    CutoverReport {
+        outcome: if switched { "switched" } else { "aborted" }.to_owned(),
+        reason,
+        pause_ms: milliseconds(moved.timeline.pause().unwrap_or_default()),
+        steps: steps
+            // What comes before the hold is no part of the pause.
+            .filter(|step| !matches!(step.name, "begin" | "hold"))
+            .map(|step| StepTime {
+                step: step.name.to_owned(),
+                ms: milliseconds(step.took),
+            })
+            .collect(),
+        sessions_moved: if switched { scene.relay.clients() } else { 0 },
+        sessions_ended: if switched { sessions_ended } else { 0 },
+        foreign_ended: fence.map_or(0, |report| report.ended.len()),
+        would: Vec::new(),
+    }
+}
+
+fn because(cause: Cause, errors: &[String]) -> String {
+    match errors.first() {
+        Some(error) => format!("{cause} ({error})"),
+        None => cause.to_string(),
+    }
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+/// The report of a cutover that was refused before anybody had to wait.
+pub(super) fn refused(reason: String) -> CutoverReport {
+    CutoverReport {
+        outcome: "refused".to_owned(),
+        reason: Some(reason),
+        pause_ms: 0.0,
+        steps: Vec::new(),
+        sessions_moved: 0,
+        sessions_ended: 0,
+        foreign_ended: 0,
+        would: Vec::new(),
+    }
+}
+
+/// The answer to the command.
+pub(super) fn answer(report: CutoverReport) -> Response {
+    let mut text = String::new();
+    render_cutover(&mut text, &report);
+    let response = if report.outcome == "switched" {
+        text.push_str("next      when you are sure: pointsman finish");
+        Response::done(text)
+    } else {
+        text.push_str("the source serves on; mend the reason and try again");
+        Response::refused(text)
+    };
+    response.with_result(report)
+}
+
+/// What would happen to each session and each long transaction.
+pub(super) fn would(scene: &Scene<'_>, findings: &Findings) -> Vec<String> {
+    let policy = scene.config.cutover.on_unmovable_session;
+    let mut lines = Vec::new();
+    for session in scene.relay.sessions() {
+        let reasons: Vec<_> = session.unmovable.iter().map(ToString::to_string).collect();
+        let what = match (reasons.is_empty(), policy) {
+            (true, _) if session.twin_ready => "moves".to_owned(),
+            (true, _) => "moves; its connection to the target is opened at the switch".to_owned(),
+            (false, OnUnmovableSession::Refuse) => {
+                format!("refuses the cutover: {}", reasons.join(", "))
+            }
+            (false, OnUnmovableSession::End) => format!("is ended: {}", reasons.join(", ")),
+        };
+        let (id, client) = (session.id.0, session.client);
+        lines.push(format!(
+            "session #{id} {client} {}@{}: {what}",
+            session.user, session.database
+        ));
+    }
+    for transaction in &findings.long_transactions {
+        lines.push(format!("the drain would wait for {transaction}"));
+    }
+    lines
+}
+
+/// The answer to `--dry-run`.
+pub(super) fn dry_run(obstacles: &[String], would: Vec<String>) -> Response {
+    let reason = if obstacles.is_empty() {
+        None
+    } else {
+        Some(obstacles.join("; "))
+    };
+    let report = CutoverReport {
+        outcome: "dry_run".to_owned(),
+        reason,
+        would,
+        ..refused(String::new())
+    };
+    let mut text = String::new();
+    render_cutover(&mut text, &report);
+    if obstacles.is_empty() {
+        text.push_str("nothing stands in the way; nothing was changed");
+        Response::done(text).with_result(report)
+    } else {
+        text.push_str("the cutover would be refused; nothing was changed");
+        Response::refused(text).with_result(report)
+    }
+}

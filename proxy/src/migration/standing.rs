@@ -1,0 +1,120 @@
+//! Asks the two servers who serves, and does what must be done before anybody can.
+//!
+//! # Crash behaviour
+//!
+//! This is the recovery: it runs at every start, and again when a movement ended in a
+//! contradiction. It changes nothing but what a movement that was cut off left behind (a pending
+//! row, a fence), and each of that may be done any number of times.
+
+use std::time::Duration;
+
+use pgwal::movement::{fence, journal, standing as servers};
+use pgwal::wire::{Endpoint, SqlConn};
+use router::cutover::standing::{Doubt, Standing};
+use router::{Epoch, Side};
+use tracing::{info, warn};
+
+use super::board::Board;
+use crate::words::words;
+
+/// Pause before the servers are asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+/// How long one attempt to lower a fence waits for locks.
+const LOWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Name of the connections that ask.
+const APPLICATION_NAME: &str = "pointsman standing";
+
+/// Asks until it is known who serves; meanwhile the board says what is missing.
+///
+/// # Cancel safety
+/// May be dropped at any time.
+pub(super) async fn settle(
+    source: &Endpoint,
+    target: Option<&Endpoint>,
+    board: &Board,
+) -> (Side, Epoch) {
+    loop {
+        match settle_once(source, target).await {
+            Ok(Some(serving)) => {
+                board.trouble(None);
+                return serving;
+            }
+            // Something was mended: the facts are read anew at once.
+            Ok(None) => {}
+            Err(why) => {
+                warn!(%why, "it is not known yet who serves; clients wait");
+                board.trouble(Some(why));
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        }
+    }
+}
+
+/// One look at the servers: who serves, or `None` when something had to be mended first.
+async fn settle_once(
+    source: &Endpoint,
+    target: Option<&Endpoint>,
+) -> Result<Option<(Side, Epoch)>, String> {
+    let source = connect(source).await;
+    let (target, has_target) = match target {
+        Some(target) => (connect(target).await, true),
+        None => (Err("no target is configured".to_owned()), false),
+    };
+    let mut facts = servers::facts(
+        source.as_deref().map_err(String::clone),
+        target.as_deref().map_err(String::clone),
+    )
+    .await;
+    if !has_target {
+        facts = facts.without_target();
+    }
+    match servers::decide(&facts) {
+        Standing::Serves(side, epoch) => Ok(Some((side, epoch))),
+        Standing::Resolve(epoch) => {
+            let target = target?;
+            let outcome = journal::resolve(&target, epoch)
+                .await
+                .map_err(|error| words(&error))?;
+            info!(%epoch, ?outcome, "ended a movement that was cut off");
+            Ok(None)
+        }
+        Standing::LowerFence(side, epoch) => {
+            let client = match side {
+                Side::Source => source?,
+                Side::Target => target?,
+            };
+            fence::lower_epoch(&client, epoch, LOWER_TIMEOUT)
+                .await
+                .map_err(|error| words(&error))?;
+            info!(%epoch, %side, "lowered the fence of a movement that was cut off");
+            Ok(None)
+        }
+        Standing::Hold(doubt) => Err(doubt_words(doubt, &facts)),
+    }
+}
+
+async fn connect(endpoint: &Endpoint) -> Result<SqlConn, String> {
+    let connected = endpoint.connect_sql(APPLICATION_NAME).await;
+    connected.map_err(|error| words(&error))
+}
+
+fn doubt_words(doubt: Doubt, facts: &servers::Facts) -> String {
+    let why = |unreachable: Option<&str>| unreachable.unwrap_or("no answer").to_owned();
+    match doubt {
+        Doubt::TargetUnreachable => format!(
+            "the source is fenced or silent, and the target, which knows who serves, cannot be \
+             asked: {}",
+            why(facts.target.unreachable())
+        ),
+        Doubt::SourceUnreachable => format!(
+            "the source is to serve but cannot be reached: {}",
+            why(facts.source.unreachable())
+        ),
+        Doubt::SourceNotFenced => "the journal on the target says that the target serves, but the \
+             source is not fenced: somebody lowered its fence by hand; stop writers on one side \
+             and compare both"
+            .to_owned(),
+    }
+}
