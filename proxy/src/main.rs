@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            error.print().ok();
+            let _closed_pipe = error.print();
             return if error.use_stderr() {
                 Exit::Usage.into()
             } else {

@@ -29,7 +29,7 @@ pub(crate) fn error(error: &dyn Error) {
 
 /// A closed pipe (`pointsman status | head -1`) is no failure of ours.
 fn line(out: &mut dyn std::io::Write, text: &str) {
-    writeln!(out, "{}", text.trim_end_matches('\n')).ok();
+    let _closed = writeln!(out, "{}", text.trim_end_matches('\n'));
 }
 
 /// Asks the proxy for what the command wants, and prints the answer.

@@ -7,6 +7,7 @@
 //! its transaction; the second one, or the grace period's end, ends the rest. A migration needs no
 //! farewell: whatever was durable is continued by the next `run`.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,7 +108,7 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
     tokio::select! {
         biased;
         () = signals.next() => {}
-        () = accept_loop(&listener, &relay) => {}
+        never = accept_loop(&listener, &relay) => match never {},
     }
     drop(listener);
     info!(
@@ -130,7 +131,7 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
     .context("a thread of ours panicked")
 }
 
-async fn accept_loop(listener: &TcpListener, relay: &Arc<Relay>) {
+async fn accept_loop(listener: &TcpListener, relay: &Arc<Relay>) -> Infallible {
     loop {
         match listener.accept().await {
             Ok((stream, address)) => relay.accept(stream, address),

@@ -44,7 +44,9 @@ pub struct Leaving {
 
 impl std::fmt::Debug for Leaving {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Leaving").field("endpoint", &self.endpoint).finish_non_exhaustive()
+        f.debug_struct("Leaving")
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
     }
 }
 
@@ -145,7 +147,11 @@ impl Leave for Leaving {
 
     async fn raise_fence(&self, epoch: Epoch) -> Result<(), LeaveError> {
         let ours = self.all_ours();
-        let report = self.prepared.fence.raise(&self.client, &ours, epoch).await?;
+        let report = self
+            .prepared
+            .fence
+            .raise(&self.client, &ours, epoch)
+            .await?;
         *self.raised.lock() = Some(report);
         Ok(())
     }
@@ -179,7 +185,13 @@ impl Arriving {
         prepared: Prepared,
         apply: ApplyHandle,
     ) -> Self {
-        Self { endpoint, client, prepared, apply, attempts: Attempts::default() }
+        Self {
+            endpoint,
+            client,
+            prepared,
+            apply,
+            attempts: Attempts::default(),
+        }
     }
 }
 
@@ -199,7 +211,11 @@ impl Arrive<Leaving> for Arriving {
         epoch: Epoch,
         counters: Vec<SequenceValue>,
     ) -> Result<(), Failure<ArriveError>> {
-        let promoted = self.prepared.promote.run(&self.client, epoch, &counters).await;
+        let promoted = self
+            .prepared
+            .promote
+            .run(&self.client, epoch, &counters)
+            .await;
         promoted.map_err(failure)
     }
 
@@ -212,7 +228,9 @@ impl Journal for Arriving {
     type Error = ArriveError;
 
     async fn begin(&self, epoch: Epoch, to: Side) -> Result<(), Failure<ArriveError>> {
-        journal::begin(&self.client, epoch, to).await.map_err(failure)
+        journal::begin(&self.client, epoch, to)
+            .await
+            .map_err(failure)
     }
 
     async fn resolve(&self, epoch: Epoch) -> Result<Resolution, ArriveError> {
@@ -237,9 +255,13 @@ fn failure(error: JournalError) -> Failure<ArriveError> {
     let refused = match &error {
         JournalError::NotNext { .. } | JournalError::NotPending { .. } => true,
         JournalError::Unknown { .. } => false,
-        JournalError::Sql { source, .. } => {
-            source.as_db_error().is_some_and(|error| error.severity() == "ERROR")
-        }
+        JournalError::Sql { source, .. } => source
+            .as_db_error()
+            .is_some_and(|error| error.severity() == "ERROR"),
     };
-    if refused { Failure::Refused(error.into()) } else { Failure::Unknown(error.into()) }
+    if refused {
+        Failure::Refused(error.into())
+    } else {
+        Failure::Unknown(error.into())
+    }
 }

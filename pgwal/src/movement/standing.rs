@@ -83,7 +83,10 @@ impl Facts {
     #[must_use]
     pub fn without_target(mut self) -> Self {
         self.target = Told::Facts(Vec::new());
-        self.target_fence = Told::Facts(FenceState { row: None, open_to: Vec::new() });
+        self.target_fence = Told::Facts(FenceState {
+            row: None,
+            open_to: Vec::new(),
+        });
         self
     }
 }

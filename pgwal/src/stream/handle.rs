@@ -136,12 +136,7 @@ impl StreamHandle {
 impl Progress {
     /// `applied` is acknowledged, `confirmed` is what the slot was told already (and never goes
     /// back), `received` is where the source begins to send.
-    pub(super) fn new(
-        backend_pid: i32,
-        applied: Lsn,
-        confirmed: Lsn,
-        received: Lsn,
-    ) -> Self {
+    pub(super) fn new(backend_pid: i32, applied: Lsn, confirmed: Lsn, received: Lsn) -> Self {
         Self {
             relieved: Notify::new(),
             disk: Mutex::new(DiskUse::default()),

@@ -44,8 +44,7 @@ pub(crate) fn render(status: &Status) -> String {
 }
 
 fn line(out: &mut String, name: &str, value: &str) {
-    // Writing to a String cannot fail.
-    writeln!(out, "{name:<9} {value}").ok();
+    let _cannot_fail = writeln!(out, "{name:<9} {value}");
 }
 
 fn phase_words(phase: Phase) -> &'static str {
