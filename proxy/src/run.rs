@@ -7,7 +7,6 @@
 //! its transaction; the second one, or the grace period's end, ends the rest. A migration needs no
 //! farewell: whatever was durable is continued by the next `run`.
 
-use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,7 +107,7 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
     tokio::select! {
         biased;
         () = signals.next() => {}
-        never = accept_loop(&listener, &relay) => match never {},
+        never = accept_loop(&listener, &relay) => never,
     }
     drop(listener);
     info!(
@@ -131,7 +130,7 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
     .context("a thread of ours panicked")
 }
 
-async fn accept_loop(listener: &TcpListener, relay: &Arc<Relay>) -> Infallible {
+async fn accept_loop(listener: &TcpListener, relay: &Arc<Relay>) -> ! {
     loop {
         match listener.accept().await {
             Ok((stream, address)) => relay.accept(stream, address),
