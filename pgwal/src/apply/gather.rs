@@ -47,6 +47,8 @@ pub(super) struct Gatherer<'a, S> {
     batch: Batch,
     place: Place,
     window: Option<Window>,
+    /// What was applied when this run began.
+    resumed_at: Lsn,
     /// End of the last window that was handed on, or of what was applied at the start.
     handed_on: Lsn,
     events: u32,
@@ -110,6 +112,7 @@ impl<'a, S: Events> Gatherer<'a, S> {
             batch: Batch::default(),
             place: Place::Outside,
             window: None,
+            resumed_at: handed_on,
             handed_on,
             events: 0,
         }
@@ -217,11 +220,7 @@ impl<'a, S: Events> Gatherer<'a, S> {
                 ..
             } => self.commit(end_lsn, commit_time)?,
             StreamEvent::Idle { wal_end } => {
-                let last = self
-                    .window
-                    .as_ref()
-                    .map_or(self.handed_on, |window| window.end.end_lsn);
-                if wal_end > last {
+                if wal_end > self.seen() {
                     self.window().end.end_lsn = wal_end;
                 }
             }
@@ -235,8 +234,10 @@ impl<'a, S: Events> Gatherer<'a, S> {
         }
         // Transactions come in the order of their commit records, and a position that is written
         // down lies behind one of them: what ends at or before it also begins to commit before it.
-        self.place = if commit_lsn < self.handed_on {
+        self.place = if commit_lsn < self.resumed_at {
             Place::Skipping
+        } else if commit_lsn < self.seen() {
+            return Err(out_of_order("a transaction committed before the last one"));
         } else {
             Place::Applying(commit_lsn)
         };
@@ -344,6 +345,13 @@ impl<'a, S: Events> Gatherer<'a, S> {
             end: None,
         };
         Ok(self.hand_on(step).await)
+    }
+
+    /// Up to where the stream was taken in.
+    fn seen(&self) -> Lsn {
+        self.window.as_ref().map_or(self.handed_on, |window| {
+            window.end.end_lsn.max(self.handed_on)
+        })
     }
 
     /// The open window; opens one if there is none.

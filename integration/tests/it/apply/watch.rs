@@ -250,3 +250,33 @@ async fn transactions_that_came_from_the_target_are_left_out_but_counted_as_done
     assert_eq!(rows(&pair.target, "a").await?, ["(1,own)"]);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_transaction_out_of_order_stops() -> Result<()> {
+    let pair = Pair::new(14, 17, DDL).await?;
+    for id in 1..=2 {
+        pair.on_source(&format!("INSERT INTO a VALUES ({id}, 'v')"))
+            .await?;
+    }
+    let mut events = pair.events().await?;
+    let second = events
+        .iter()
+        .rposition(|event| matches!(event, StreamEvent::Begin { .. }))
+        .context("a transaction")?;
+    let first: Vec<_> = events.drain(..second).collect();
+    // The table's shape stays with the transaction that comes first now.
+    let shapes = first
+        .iter()
+        .filter(|event| matches!(event, StreamEvent::Relation(_)));
+    let mut swapped: Vec<_> = shapes.cloned().collect();
+    swapped.extend(events);
+    swapped.extend(first);
+    let mut applier = pair.applier().await?;
+    let queue = Queue(swapped.into());
+    let run = Box::pin(applier.run(queue, |_lsn| {}));
+    let error = timeout(Duration::from_secs(30), run)
+        .await?
+        .expect_err("it is out of order");
+    assert!(matches!(error, ApplyError::OutOfOrder { .. }) && !error.is_transient());
+    Ok(())
+}
