@@ -13,5 +13,6 @@ mod fence_fixture;
 mod journal;
 mod load;
 mod relay;
+mod schema;
 mod servers;
 mod stream;

@@ -287,6 +287,8 @@ pub struct Extension {
     pub name: String,
     /// Its version.
     pub version: String,
+    /// The schema that its objects are in.
+    pub schema: String,
 }
 
 /// A foreign key.

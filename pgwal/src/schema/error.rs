@@ -158,6 +158,25 @@ pub enum SchemaError {
         /// Some of the objects.
         objects: String,
     },
+    /// The target does not offer an extension of the source.
+    #[error("extension {extension} is not available on the target; install its package there")]
+    ExtensionMissing {
+        /// The extension.
+        extension: String,
+    },
+    /// The target has an extension in another schema than the source.
+    #[error(
+        "extension {extension} is in schema {found} on the target and in {wanted} on the source; \
+         ALTER EXTENSION {extension} SET SCHEMA {wanted}, or drop it there"
+    )]
+    ExtensionElsewhere {
+        /// The extension.
+        extension: String,
+        /// Its schema on the target.
+        found: String,
+        /// Its schema on the source.
+        wanted: String,
+    },
     /// Our schema on this server belongs to another migration.
     #[error(
         "the {side} belongs to migration {found}, not to {expected}; `finish` or `abort` that one \
@@ -286,6 +305,8 @@ impl SchemaError {
             Self::StayedLocked { .. }
             | Self::KeylessTables { .. }
             | Self::TargetNotEmpty { .. }
+            | Self::ExtensionMissing { .. }
+            | Self::ExtensionElsewhere { .. }
             | Self::ForeignMigration { .. }
             | Self::UnknownFormat { .. }
             | Self::NoMigration { .. }

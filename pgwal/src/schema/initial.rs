@@ -19,7 +19,6 @@
 
 mod post_data;
 mod records;
-mod snapshot;
 mod steps;
 
 use std::collections::HashMap;
@@ -40,9 +39,8 @@ use super::patience::LockPatience;
 use super::roles::VerifierPolicy;
 use super::setup::KeylessPolicy;
 use crate::copy::{CopyError, CopyProgress};
+use crate::stream::slot::SlotError;
 use crate::wire::Endpoint;
-
-pub use snapshot::SnapshotError;
 
 /// How to make the initial copy.
 #[derive(Debug, Clone)]
@@ -175,7 +173,7 @@ pub enum InitialError {
     Copy(#[from] CopyError),
     /// The slot or its snapshot.
     #[error("no snapshot of the source could be taken")]
-    Snapshot(#[from] SnapshotError),
+    Snapshot(#[from] SlotError),
     /// The source's schema changed while the copy ran.
     #[error("the source's schema changed during the copy: {}; `abort` and start again", some_of(.0))]
     Drift(Vec<Drift>),
@@ -189,7 +187,18 @@ impl InitialError {
             Self::Schema(SchemaError::Connect { .. } | SchemaError::StayedLocked { .. }) => true,
             Self::Schema(error) => error.cause().is_some_and(|cause| cause.is_transient()),
             Self::Copy(error) => error.remedy() != crate::copy::Remedy::None,
-            Self::Snapshot(error) => error.may_pass(),
+            Self::Snapshot(error) => match error {
+                SlotError::Connect { .. } | SlotError::Blocked { .. } | SlotError::Busy { .. } => {
+                    true
+                }
+                SlotError::NoFreeSlot { .. }
+                | SlotError::WalLevel { .. }
+                | SlotError::Exists { .. }
+                | SlotError::Privilege { .. }
+                | SlotError::Query { .. }
+                | SlotError::Answer { .. }
+                | SlotError::Stream { .. } => false,
+            },
             Self::Dump(_) | Self::Drift(_) => false,
         }
     }

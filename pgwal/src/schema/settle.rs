@@ -183,8 +183,9 @@ pub async fn set_sequences(
     let called: Vec<bool> = values.iter().map(|value| value.is_called).collect();
     let query = "
         SELECT pg_catalog.count(pg_catalog.setval(u.o::pg_catalog.regclass, u.v, u.c))
-        FROM pg_catalog.unnest($1::pg_catalog.oid[], $2::pg_catalog.int8[], $3::pg_catalog.bool[])
-             AS u (o, v, c)";
+        FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.oid[]),
+                        pg_catalog.unnest($2::pg_catalog.int8[]),
+                        pg_catalog.unnest($3::pg_catalog.bool[])) AS u (o, v, c)";
     target
         .query(query, &[&oids, &last, &called])
         .await

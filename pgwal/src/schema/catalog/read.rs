@@ -290,6 +290,7 @@ impl Reader<'_> {
             .map(|row| Extension {
                 name: text(row, 0),
                 version: text(row, 1),
+                schema: text(row, 2),
             })
             .collect())
     }

@@ -33,7 +33,7 @@ impl RestoreProgress {
         (self.done.load(Ordering::Relaxed).min(total), total)
     }
 
-    pub(super) fn expect(&self, total: usize) {
+    pub(in crate::schema) fn expect(&self, total: usize) {
         self.total.store(total, Ordering::Relaxed);
         self.done.store(0, Ordering::Relaxed);
     }

@@ -39,7 +39,8 @@ WHERE x.oid >= 16384";
 
 const ON_SOURCE: &str = "
 SELECT u.class, u.object, i.type, i.identity
-FROM pg_catalog.unnest($1::pg_catalog.oid[], $2::pg_catalog.oid[]) AS u (class, object)
+FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.oid[]), pg_catalog.unnest($2::pg_catalog.oid[]))
+     AS u (class, object)
 CROSS JOIN LATERAL pg_catalog.pg_identify_object(u.class, u.object, 0) i
 WHERE u.class IN ('pg_catalog.pg_constraint'::pg_catalog.regclass,
                   'pg_catalog.pg_class'::pg_catalog.regclass,

@@ -14,12 +14,15 @@ use super::super::setup::{
     SourceOptions, TargetOptions, prepare_source, prepare_target, save_identities, source_identity,
 };
 use super::records::{Phase, Record, record_point, record_step, record_streaming};
-use super::snapshot::{self, Lifetime, Snapshot};
 use super::{InitialCopy, InitialDone, InitialError, InitialStep, post_data};
 use crate::copy::{self, CopyOptions, CopySnapshot, Remedy};
+use crate::stream::slot::{self, CreatedSlot, SlotFacts};
 
 /// How many snapshots one run takes before it gives up: each has copied at least what it began.
 const SNAPSHOTS_MAX: u32 = 20;
+
+/// How often the slot is made again because the application changes its schema meanwhile.
+const SLOTS_MAX: u32 = 5;
 
 /// The two control connections and what was found through them.
 struct Ground<'a> {
@@ -49,7 +52,7 @@ impl InitialCopy {
         let target_major = major_of(&target).await?;
         let dir = self.options.pg_dump_dir.as_deref();
         let tools = DumpTools::find(dir, catalog.major_version, target_major).await?;
-        let ground = Ground {
+        let mut ground = Ground {
             source: &source,
             target: &target,
             catalog,
@@ -57,7 +60,7 @@ impl InitialCopy {
         };
         let record = self.prepare(&ground).await?;
         if record.phase == Phase::Copying {
-            Box::pin(self.copy(&ground, &record)).await?;
+            Box::pin(self.copy(&mut ground, &record)).await?;
             record_streaming(&target).await?;
         }
         self.enter(InitialStep::Done);
@@ -106,6 +109,7 @@ impl InitialCopy {
             id: self.options.id.clone(),
             source: identity.clone(),
             schemas: ground.catalog.schemas.clone(),
+            extensions: ground.catalog.extensions.clone(),
         };
         prepare_target(ground.target, &options).await?;
         let record = Record::read(ground.target).await?;
@@ -113,6 +117,15 @@ impl InitialCopy {
         if record.phase == Phase::Streaming {
             return Ok(record);
         }
+        if record.is_done(InitialStep::Structure) {
+            // Before anything that is new is published.
+            self.refuse_drift(ground).await?;
+        }
+        self.publish(ground).await?;
+        Ok(record)
+    }
+
+    async fn publish(&self, ground: &Ground<'_>) -> Result<(), InitialError> {
         self.enter(InitialStep::Source);
         let options = SourceOptions {
             id: self.options.id.clone(),
@@ -120,12 +133,12 @@ impl InitialCopy {
             patience: self.options.patience,
         };
         let setup = prepare_source(ground.source, &ground.catalog, &options).await?;
-        save_identities(ground.target, &setup.identities).await?;
-        Ok(record)
+        Ok(save_identities(ground.target, &setup.identities).await?)
     }
 
-    async fn copy(&self, ground: &Ground<'_>, record: &Record) -> Result<(), InitialError> {
+    async fn copy(&self, ground: &mut Ground<'_>, record: &Record) -> Result<(), InitialError> {
         let mut snapshot = self.slot(ground, record).await?;
+        let ground = &*ground;
         if !record.is_done(InitialStep::Roles) {
             self.roles(ground).await?;
         }
@@ -161,36 +174,49 @@ impl InitialCopy {
     }
 
     /// The permanent slot; its snapshot only if it was made just now.
+    ///
+    /// What the application created after we looked and before the snapshot would be in the dump
+    /// and not in the publication: then it is published and the slot made again.
     async fn slot(
         &self,
-        ground: &Ground<'_>,
+        ground: &mut Ground<'_>,
         record: &Record,
-    ) -> Result<Option<Snapshot>, InitialError> {
+    ) -> Result<Option<CreatedSlot>, InitialError> {
         self.enter(InitialStep::Slot);
-        let slot = object_name(&self.options.id);
+        let name = object_name(&self.options.id);
         if record.consistent_point.is_some() {
-            if snapshot::exists(ground.source, &slot).await? {
-                return Ok(None);
-            }
-            return Err(SchemaError::SlotGone { slot }.into());
+            return match SlotFacts::read(ground.source, &name).await? {
+                Some(_) => Ok(None),
+                None => Err(SchemaError::SlotGone { slot: name }.into()),
+            };
         }
-        snapshot::drop_unrecorded(ground.source, &slot).await?;
-        let taken = self
-            .take_snapshot(ground, &slot, Lifetime::Permanent)
-            .await?;
-        record_point(ground.target, taken.consistent_point).await?;
-        Ok(Some(taken))
+        let mut drift = Vec::new();
+        for _ in 0..SLOTS_MAX {
+            // One of a run that ended before it was recorded.
+            slot::drop_slot(ground.source, &name).await?;
+            let taken = slot::create(&self.source, &name, self.options.slot_timeout).await?;
+            tracing::info!(slot = name, point = %taken.consistent_point, "made the slot");
+            let now = Catalog::read(ground.source, Side::Source, &self.options.filter).await?;
+            drift = ground.catalog.drift(&now);
+            if drift.is_empty() {
+                record_point(ground.target, taken.consistent_point).await?;
+                return Ok(Some(taken));
+            }
+            drop(taken);
+            ground.catalog = now;
+            self.publish(ground).await?;
+        }
+        Err(InitialError::Drift(drift))
     }
 
-    async fn take_snapshot(
-        &self,
-        ground: &Ground<'_>,
-        slot: &str,
-        lifetime: Lifetime,
-    ) -> Result<Snapshot, InitialError> {
+    /// A snapshot for the tables that are left, of a slot that lives as long as it.
+    async fn new_snapshot(&self, ground: &Ground<'_>) -> Result<CreatedSlot, InitialError> {
+        let name = format!("{}_copy", object_name(&self.options.id));
+        // A run that was cut while its slot waited leaves a walsender that waits on.
+        slot::drop_slot(ground.source, &name).await?;
         let timeout = self.options.slot_timeout;
-        let taken = snapshot::take(&self.source, ground.source, slot, lifetime, timeout).await?;
-        tracing::info!(slot, point = %taken.consistent_point, "a snapshot of the source");
+        let taken = slot::create_temporary(&self.source, &name, timeout).await?;
+        tracing::info!(slot = name, point = %taken.consistent_point, "took another snapshot");
         Ok(taken)
     }
 
@@ -209,7 +235,7 @@ impl InitialCopy {
     async fn structure(
         &self,
         ground: &Ground<'_>,
-        snapshot: &mut Option<Snapshot>,
+        snapshot: &mut Option<CreatedSlot>,
     ) -> Result<Archive, InitialError> {
         self.enter(InitialStep::Structure);
         let mut report = CleanupReport::default();
@@ -218,7 +244,9 @@ impl InitialCopy {
             let objects = left.clone();
             return Err(SchemaError::TargetNotEmpty { objects }.into());
         }
-        let snapshot = snapshot.as_ref().map(|snapshot| snapshot.name.as_str());
+        let snapshot = snapshot
+            .as_ref()
+            .map(|snapshot| snapshot.snapshot_name.as_str());
         let archive = self.dump(ground, snapshot).await?;
         let options = self.restore_options(Section::PreData);
         archive
@@ -253,18 +281,14 @@ impl InitialCopy {
     async fn rows_step(
         &self,
         ground: &Ground<'_>,
-        mut snapshot: Option<Snapshot>,
+        mut snapshot: Option<CreatedSlot>,
     ) -> Result<(), InitialError> {
         self.enter(InitialStep::Rows);
         let tables: Vec<Table> = ground.catalog.moved_tables().cloned().collect();
-        let slot = format!("{}_copy", object_name(&self.options.id));
         for _ in 0..SNAPSHOTS_MAX {
             let current = match snapshot.take() {
                 Some(snapshot) => snapshot,
-                None => {
-                    self.take_snapshot(ground, &slot, Lifetime::Temporary)
-                        .await?
-                }
+                None => self.new_snapshot(ground).await?,
             };
             let copied = self.copy_rows(ground, &tables, &current).await;
             match copied {
@@ -282,7 +306,7 @@ impl InitialCopy {
         &self,
         ground: &Ground<'_>,
         tables: &[Table],
-        snapshot: &Snapshot,
+        snapshot: &CreatedSlot,
     ) -> Result<(), copy::CopyError> {
         let options = CopyOptions {
             workers: self.options.workers,
@@ -292,7 +316,7 @@ impl InitialCopy {
             ..CopyOptions::default()
         };
         let snapshot = CopySnapshot {
-            name: snapshot.name.clone(),
+            name: snapshot.snapshot_name.clone(),
             consistent_point: snapshot.consistent_point,
             source_major: ground.catalog.major_version,
         };
@@ -313,6 +337,7 @@ impl InitialCopy {
         ground: &Ground<'_>,
         archive: Option<Archive>,
     ) -> Result<(), InitialError> {
+        self.restore.expect(0);
         self.enter(InitialStep::Indexes);
         self.refuse_drift(ground).await?;
         let archive = match archive {
@@ -332,8 +357,17 @@ impl InitialCopy {
     async fn refuse_drift(&self, ground: &Ground<'_>) -> Result<(), InitialError> {
         let filter = &self.options.filter;
         let now = Catalog::read(ground.source, Side::Source, filter).await?;
-        let copied = Catalog::read(ground.target, Side::Target, filter).await?;
-        let drift = copied.drift(&now);
+        let mut copied = Catalog::read(ground.target, Side::Target, filter).await?;
+        // The target may have schemas of its own.
+        copied
+            .tables
+            .retain(|table| now.schemas.contains(&table.name.schema));
+        let mut drift = copied.drift(&now);
+        for since in ground.catalog.drift(&now) {
+            if !drift.contains(&since) {
+                drift.push(since);
+            }
+        }
         if drift.is_empty() {
             Ok(())
         } else {

@@ -4,6 +4,7 @@ use router::Side;
 use tokio_postgres::Client;
 
 use super::super::bookkeeping::{FORMAT, SCHEMA, TARGET_DDL, object_name};
+use super::super::catalog::Extension;
 use super::super::error::SchemaError;
 use super::super::name::{quote_literal, some_of};
 use super::super::objects;
@@ -19,6 +20,8 @@ pub struct TargetOptions {
     pub source: SourceIdentity,
     /// The source's schemas: in these the target must have nothing.
     pub schemas: Vec<String>,
+    /// The source's extensions: the target must be able to have them in the same schemas.
+    pub extensions: Vec<Extension>,
 }
 
 /// What was found on the target.
@@ -42,6 +45,7 @@ pub async fn prepare_target(
         return Ok(TargetState::Begun);
     }
     refuse_unless_empty(client, &options.schemas).await?;
+    refuse_other_extensions(client, &options.extensions).await?;
     let name = object_name(&options.id);
     let block = format!(
         "BEGIN; {TARGET_DDL}
@@ -91,6 +95,42 @@ pub(crate) async fn save_identities(
             Side::Target,
             "saving the replica identities",
         ))?;
+    }
+    Ok(())
+}
+
+/// An extension that the target does not offer, or has in another schema, would make the restore
+/// fail half way.
+async fn refuse_other_extensions(
+    client: &Client,
+    extensions: &[Extension],
+) -> Result<(), SchemaError> {
+    let query = "
+        SELECT a.name::pg_catalog.text, n.nspname::pg_catalog.text
+        FROM pg_catalog.pg_available_extensions a
+        LEFT JOIN pg_catalog.pg_extension e ON e.extname = a.name
+        LEFT JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace";
+    let rows = client.query(query, &[]).await.map_err(SchemaError::sql(
+        Side::Target,
+        "looking which extensions it has",
+    ))?;
+    for wanted in extensions {
+        let offered = rows.iter().find(|row| row.get::<_, &str>(0) == wanted.name);
+        let Some(row) = offered else {
+            return Err(SchemaError::ExtensionMissing {
+                extension: wanted.name.clone(),
+            });
+        };
+        match row.get::<_, Option<&str>>(1) {
+            Some(found) if found != wanted.schema => {
+                return Err(SchemaError::ExtensionElsewhere {
+                    extension: wanted.name.clone(),
+                    found: found.to_owned(),
+                    wanted: wanted.schema.clone(),
+                });
+            }
+            Some(_) | None => {}
+        }
     }
     Ok(())
 }

@@ -144,7 +144,8 @@ WHERE c.relkind = 'f' ORDER BY 1, 2";
 
 /// Extensions.
 pub(super) const EXTENSIONS: &str = "
-SELECT e.extname::pg_catalog.text, e.extversion FROM pg_catalog.pg_extension e ORDER BY 1";
+SELECT e.extname::pg_catalog.text, e.extversion, n.nspname::pg_catalog.text
+FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace ORDER BY 1";
 
 /// Foreign keys; those that partitions have from their roots are left out.
 pub(super) const FOREIGN_KEYS: &str = "
