@@ -13,6 +13,7 @@ mod cancel;
 mod fatal;
 mod limits;
 mod login;
+mod preparation;
 mod pulse;
 mod pump;
 mod registry;

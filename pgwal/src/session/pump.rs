@@ -21,12 +21,13 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes, BytesMut};
 use router::{Gate, Side};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::PollSemaphore;
 
 use super::fatal::Fatal;
 use super::limits::{KEPT_BUFFER_BYTES, REQUESTS_MAX, SCRATCH_BYTES, WAITING_BYTES_MAX};
 use super::pulse::Pulse;
-use super::registry::{Entry, Request, SessionState};
+use super::registry::{Entry, Request, SessionState, When};
 use super::statements::Statements;
 use crate::wire::{ConnParts, Socket};
 
@@ -38,7 +39,7 @@ thread_local! {
 #[derive(Debug)]
 pub(super) enum Stop {
     /// The coordinator asks for something, and it can be done now.
-    Request(Request),
+    Request(Due),
     /// The client wants to begin something while the switch is held.
     MustWait,
     /// The client begins something, and the permit is for another side than our server's.
@@ -47,6 +48,15 @@ pub(super) enum Stop {
     Ended,
     /// The session cannot go on.
     Fatal(Fatal),
+}
+
+/// A request whose time has come.
+#[derive(Debug)]
+pub(super) struct Due {
+    pub(super) request: Request,
+    /// The right to keep a server busy with our questions, for those requests that many sessions
+    /// get at once. Until it is given the client is served on.
+    pub(super) turn: Option<OwnedSemaphorePermit>,
 }
 
 /// One direction.
@@ -90,6 +100,9 @@ pub(super) struct Pump {
     requests: mpsc::Receiver<Request>,
     /// Requests that came and whose time has not; at most [`REQUESTS_MAX`].
     pending: VecDeque<Request>,
+    turns: Arc<Semaphore>,
+    /// Our place in the line for a turn, while we wait for one.
+    in_line: Option<PollSemaphore>,
 }
 
 /// A session that begins: a client that is let in, and its server.
@@ -104,6 +117,7 @@ pub(super) struct Beginning {
     pub(super) side: Side,
     pub(super) entry: Arc<Entry>,
     pub(super) requests: mpsc::Receiver<Request>,
+    pub(super) turns: Arc<Semaphore>,
 }
 
 impl Pump {
@@ -127,6 +141,8 @@ impl Pump {
             entry: beginning.entry,
             requests: beginning.requests,
             pending: VecDeque::new(),
+            turns: beginning.turns,
+            in_line: None,
         }
     }
 
@@ -145,8 +161,8 @@ impl Pump {
             gate.leave();
             self.entry.set_state(SessionState::Idle);
         }
-        if let Some(request) = self.due_request() {
-            return Poll::Ready(Stop::Request(request));
+        if let Some(due) = self.due_request(cx) {
+            return Poll::Ready(Stop::Request(due));
         }
         self.poll_up(cx, gate)
     }
@@ -158,8 +174,8 @@ impl Pump {
         if let Poll::Ready(stop) = self.poll_down(cx) {
             return Poll::Ready(stop);
         }
-        if let Some(request) = self.due_request() {
-            return Poll::Ready(Stop::Request(request));
+        if let Some(due) = self.due_request(cx) {
+            return Poll::Ready(Stop::Request(due));
         }
         while self.up.held.len() < WAITING_BYTES_MAX {
             match read_into(&mut self.client, &mut self.up.held, cx) {
@@ -192,16 +208,24 @@ impl Pump {
 
     /// The request, if its time has come: both directions are between messages and the server is
     /// idle. Only an immediate end waits for nothing.
-    fn due_request(&mut self) -> Option<Request> {
-        let due = match self.pending.front()? {
-            Request::End => true,
-            Request::Prepare(_)
-            | Request::Refresh(_)
-            | Request::Settle(_)
-            | Request::DropTwin(_)
-            | Request::EndWhenIdle => self.is_quiet(),
-        };
-        if due { self.pending.pop_front() } else { None }
+    fn due_request(&mut self, cx: &mut Context<'_>) -> Option<Due> {
+        let when = self.pending.front().map(Request::when)?;
+        if when != When::Now && !self.is_quiet() {
+            // Whoever is busy does not keep its place in the line.
+            self.in_line = None;
+            return None;
+        }
+        let mut turn = None;
+        if when == When::IdleInTurn {
+            let turns = || PollSemaphore::new(Arc::clone(&self.turns));
+            match self.in_line.get_or_insert_with(turns).poll_acquire(cx) {
+                Poll::Pending => return None,
+                Poll::Ready(given) => turn = given,
+            }
+            self.in_line = None;
+        }
+        let request = self.pending.pop_front()?;
+        Some(Due { request, turn })
     }
 
     /// Whether the server can be asked or left: idle, with no message half forwarded.
@@ -333,3 +357,6 @@ fn skip_remaining(remaining: &mut u64, bytes: &[u8]) -> usize {
     *remaining -= step;
     usize::try_from(step).unwrap_or(bytes.len())
 }
+
+#[cfg(test)]
+mod tests;

@@ -131,7 +131,29 @@ pub(super) enum Request {
     End,
 }
 
+/// When a request may be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    /// At once.
+    Now,
+    /// When the server is idle.
+    Idle,
+    /// When the server is idle and it is this session's turn.
+    IdleInTurn,
+}
+
 impl Request {
+    /// When it may be served.
+    pub(super) fn when(&self) -> When {
+        match self {
+            Self::End => When::Now,
+            Self::Prepare(_) => When::IdleInTurn,
+            Self::Refresh(_) | Self::Settle(_) | Self::DropTwin(_) | Self::EndWhenIdle => {
+                When::Idle
+            }
+        }
+    }
+
     /// Whether somebody still waits for it.
     pub(super) fn is_awaited(&self) -> bool {
         match self {

@@ -74,7 +74,8 @@ pub struct Relay {
     pub(super) cancel_keys: CancelKeys,
     pub(super) verifiers: Verifiers,
     pub(super) mock_seed: [u8; 32],
-    pub(super) twins: Semaphore,
+    /// Who may read a session's state and prepare its twin now.
+    pub(super) turns: Arc<Semaphore>,
 }
 
 /// What came of preparing the sessions for a switch.
@@ -106,7 +107,7 @@ impl Relay {
             cancel_keys: CancelKeys::default(),
             verifiers: Verifiers::default(),
             mock_seed,
-            twins: Semaphore::new(options.twins_at_once.max(1)),
+            turns: Arc::new(Semaphore::new(options.twins_at_once.max(1))),
             options,
         });
         Ok(relay)

@@ -223,6 +223,7 @@ impl Arrival {
             side,
             entry: Arc::clone(&entry),
             requests,
+            turns: Arc::clone(&self.relay.turns),
         });
         for message in parameters.iter().filter(|message| message.tag == b'S') {
             pump.note_parameter(&message.body);

@@ -14,7 +14,8 @@ use tokio::time::timeout;
 use super::cancel;
 use super::fatal::Fatal;
 use super::limits::CANCEL_TIMEOUT;
-use super::pump::{Pump, Stop};
+use super::preparation::{Plan, Preparation, Prepared};
+use super::pump::{Due, Pump, Stop};
 use super::registry::{Entry, Request, SessionState};
 use super::relay::Relay;
 use super::startup::Startup;
@@ -40,8 +41,17 @@ pub(super) struct Session {
     /// The state as last read; a session that ran nothing yet has none.
     reading: Reading,
     twin: Option<Twin>,
+    /// A twin that is being prepared while the client is served.
+    preparation: Option<Preparation>,
     /// The connection that served before the switch.
     retired: Option<Socket>,
+}
+
+/// What a session is woken for.
+#[derive(Debug)]
+enum Event {
+    Stop(Stop),
+    Prepared(Box<Prepared>),
 }
 
 impl Session {
@@ -68,6 +78,7 @@ impl Session {
             pump,
             reading,
             twin: None,
+            preparation: None,
             retired: None,
         }
     }
@@ -107,8 +118,22 @@ impl Session {
 
     async fn carry(&mut self) -> Fatal {
         loop {
-            let stop = poll_fn(|cx| self.pump.poll(cx, &mut self.gate)).await;
-            if let Err(fatal) = self.handle(stop).await {
+            let event = poll_fn(|cx| {
+                if let Some(prepared) = Preparation::poll_slot(&mut self.preparation, cx) {
+                    return Poll::Ready(Event::Prepared(prepared));
+                }
+                self.pump.poll(cx, &mut self.gate).map(Event::Stop)
+            })
+            .await;
+            let handled = match event {
+                Event::Prepared(prepared) => {
+                    self.take_prepared(prepared).await;
+                    Ok(())
+                }
+                Event::Stop(Stop::MustWait) => self.wait_for_release().await,
+                Event::Stop(stop) => self.handle(stop).await,
+            };
+            if let Err(fatal) = handled {
                 return fatal;
             }
         }
@@ -116,57 +141,67 @@ impl Session {
 
     async fn handle(&mut self, stop: Stop) -> Result<(), Fatal> {
         match stop {
-            Stop::Request(request) => Box::pin(self.serve(request)).await,
-            Stop::MustWait => {
-                self.entry.set_state(SessionState::Waiting);
-                match self.wait_for_release().await {
-                    Some(stop) => Box::pin(self.handle(stop)).await,
-                    None => Ok(()),
-                }
-            }
+            Stop::Request(due) => Box::pin(self.serve(due)).await,
             Stop::Move(side) => {
                 self.entry.set_state(SessionState::Ours);
                 Box::pin(self.move_to(side)).await
             }
+            // The loop finds it again.
+            Stop::MustWait => Ok(()),
             Stop::Ended => Err(Fatal::ServerGone),
             Stop::Fatal(fatal) => Err(fatal),
         }
     }
 
-    /// Waits at the gate; something else may have to be done first.
-    async fn wait_for_release(&mut self) -> Option<Stop> {
-        let mut entered = pin!(self.gate.enter());
-        poll_fn(|cx| {
-            if entered.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(None);
+    /// Waits at the gate, or until something else is to be done first.
+    async fn wait_for_release(&mut self) -> Result<(), Fatal> {
+        self.entry.set_state(SessionState::Waiting);
+        let event = {
+            let mut entered = pin!(self.gate.enter());
+            poll_fn(|cx| {
+                if entered.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(None);
+                }
+                if let Some(prepared) = Preparation::poll_slot(&mut self.preparation, cx) {
+                    return Poll::Ready(Some(Event::Prepared(prepared)));
+                }
+                self.pump
+                    .poll_waiting(cx)
+                    .map(|stop| Some(Event::Stop(stop)))
+            })
+            .await
+        };
+        match event {
+            None => Ok(()),
+            Some(Event::Prepared(prepared)) => {
+                self.take_prepared(prepared).await;
+                Ok(())
             }
-            self.pump.poll_waiting(cx).map(Some)
-        })
-        .await
+            Some(Event::Stop(stop)) => self.handle(stop).await,
+        }
     }
 
     /// Does what the coordinator asks; the server is idle.
-    async fn serve(&mut self, request: Request) -> Result<(), Fatal> {
+    async fn serve(&mut self, due: Due) -> Result<(), Fatal> {
         let before = self.entry.state();
         self.entry.set_state(SessionState::Ours);
-        match request {
+        match due.request {
             Request::Prepare(done) => {
-                let relay = Arc::clone(&self.relay);
-                let _turn = relay.twins.acquire().await;
-                self.prepare().await?;
-                finish(done);
+                self.begin_preparation().await?;
+                self.finish_with_preparation(done, due.turn);
             }
             Request::Refresh(done) => {
                 if self.entry.is_dirty() {
-                    self.prepare().await?;
+                    self.begin_preparation().await?;
                 }
-                finish(done);
+                self.finish_with_preparation(done, None);
             }
             Request::Settle(done) => {
                 self.settle().await?;
                 finish(done);
             }
             Request::DropTwin(done) => {
+                self.settle_preparation().await;
                 self.drop_twin().await;
                 finish(done);
             }
@@ -179,26 +214,70 @@ impl Session {
         Ok(())
     }
 
-    /// Reads the state if it may have changed, and has a twin that is like it.
-    async fn prepare(&mut self) -> Result<(), Fatal> {
+    /// Reads the state if it may have changed, and begins to prepare a twin that is like it. The
+    /// client is served on while the twin is opened.
+    async fn begin_preparation(&mut self) -> Result<(), Fatal> {
+        self.settle_preparation().await;
         self.read_state().await?;
         let side = self.pump.side().other();
-        if self.reading.unmovable.is_empty() && self.relay.endpoint(side).is_some() {
-            if let Err(reason) = self.ready_twin(side).await {
-                self.drop_twin().await;
-                self.entry.unmovable.lock().push(reason);
-            }
+        if self.reading.unmovable.is_empty() {
+            self.preparation = self.plan(side).map(Plan::begin);
         } else {
             self.drop_twin().await;
         }
         Ok(())
     }
 
-    async fn read_state(&mut self) -> Result<(), Fatal> {
-        if self.is_hopeless() {
-            return Ok(());
+    /// What it takes to have a twin; `None` when that side's server is not known.
+    fn plan(&mut self, side: Side) -> Option<Plan> {
+        let endpoint = self.relay.endpoint(side)?;
+        Some(Plan {
+            side,
+            endpoint,
+            parameters: self
+                .relay
+                .parameters_for(side, &self.identity.startup.parameters),
+            credential: self.identity.credential.clone(),
+            replay: self.reading.replay.clone(),
+            twin: self.twin.take(),
+        })
+    }
+
+    fn finish_with_preparation(
+        &mut self,
+        done: oneshot::Sender<()>,
+        turn: Option<tokio::sync::OwnedSemaphorePermit>,
+    ) {
+        match &mut self.preparation {
+            Some(preparation) => preparation.report_to(done, turn),
+            None => finish(done),
         }
-        if self.entry.is_dirty() {
+    }
+
+    /// Waits for the twin that is being prepared, if one is.
+    async fn settle_preparation(&mut self) {
+        if let Some(preparation) = self.preparation.take() {
+            let prepared = preparation.wait().await;
+            self.take_prepared(prepared).await;
+        }
+    }
+
+    async fn take_prepared(&mut self, prepared: Box<Prepared>) {
+        match prepared.twin {
+            Ok(twin) => {
+                self.entry.legs.lock().twin = Some(twin.key());
+                self.twin = Some(twin);
+            }
+            Err(reason) => {
+                self.drop_twin().await;
+                self.entry.unmovable.lock().push(reason);
+            }
+        }
+        prepared.waiting.into_iter().for_each(finish);
+    }
+
+    async fn read_state(&mut self) -> Result<(), Fatal> {
+        if self.entry.is_dirty() && !self.is_hopeless() {
             let question = state::question(&self.relay.custom_settings());
             let answer = self.pump.ask(&self.relay, &question).await?;
             let user = self.identity.startup.user();
@@ -225,31 +304,6 @@ impl Session {
     fn is_hopeless(&self) -> bool {
         let reasons = &self.reading.unmovable;
         reasons.contains(&Unmovable::Replication) || reasons.contains(&Unmovable::OtherDatabase)
-    }
-
-    async fn ready_twin(&mut self, side: Side) -> Result<(), Unmovable> {
-        let usable = self
-            .twin
-            .as_mut()
-            .is_some_and(|twin| twin.side == side && twin.is_alive());
-        if !usable {
-            self.drop_twin().await;
-            let endpoint = self
-                .relay
-                .endpoint(side)
-                .ok_or_else(|| Unmovable::NotLetIn("no such server is configured".into()))?;
-            let parameters = self
-                .relay
-                .parameters_for(side, &self.identity.startup.parameters);
-            let credential = self.identity.credential.clone();
-            let twin = Twin::open(side, &endpoint, &parameters, credential).await?;
-            self.entry.legs.lock().twin = Some(twin.key());
-            self.twin = Some(twin);
-        }
-        match self.twin.as_mut() {
-            Some(twin) => twin.bring_to(&self.reading.replay).await,
-            None => Ok(()),
-        }
     }
 
     async fn drop_twin(&mut self) {
@@ -279,16 +333,7 @@ impl Session {
 
     /// Changes the server, between two messages of an idle session that holds a permit for `side`.
     async fn move_to(&mut self, side: Side) -> Result<(), Fatal> {
-        self.read_state().await?;
-        if let Some(reason) = self.reading.unmovable.first() {
-            return Err(cannot_move(reason));
-        }
-        self.ready_twin(side)
-            .await
-            .map_err(|reason| cannot_move(&reason))?;
-        let Some(mut twin) = self.twin.take() else {
-            return Ok(());
-        };
+        let mut twin = self.twin_for(side).await?;
         if let Some(parse) = self.pump.statements.unnamed()
             && !replaces_unnamed(self.pump.waiting())
         {
@@ -314,6 +359,23 @@ impl Session {
         tracing::debug!(session = self.entry.id.0, %side, "a session went over");
         Ok(())
     }
+
+    /// The twin, like the session as it is now. As a rule it stands ready; what was not prepared
+    /// before the hold is made up for here.
+    async fn twin_for(&mut self, side: Side) -> Result<Twin, Fatal> {
+        self.settle_preparation().await;
+        self.read_state().await.map_err(|_gone| {
+            // The server that knows the state is gone, and with it what it knew.
+            cannot_move(&Unmovable::Unreadable("08006".to_owned()))
+        })?;
+        if let Some(reason) = self.reading.unmovable.first() {
+            return Err(cannot_move(reason));
+        }
+        let no_server = || Unmovable::NotLetIn("no such server is configured".to_owned());
+        let plan = self.plan(side).ok_or_else(|| cannot_move(&no_server()))?;
+        let prepared = plan.begin().wait().await;
+        prepared.twin.map_err(|reason| cannot_move(&reason))
+    }
 }
 
 fn finish(done: oneshot::Sender<()>) {
@@ -335,11 +397,7 @@ fn cannot_move(reason: &Unmovable) -> Fatal {
 
 /// Whether the client's next message makes its unnamed statement vanish or replaces it.
 fn replaces_unnamed(waiting: &[u8]) -> bool {
-    match waiting {
-        [b'Q', ..] => true,
-        [b'P', _, _, _, _, 0, ..] => true,
-        _other => false,
-    }
+    matches!(waiting, [b'Q', ..] | [b'P', _, _, _, _, 0, ..])
 }
 
 /// Says goodbye to a server and closes.

@@ -2,7 +2,7 @@
 //!
 //! Kept are the Parse messages as they came, since the server tells only resolved parameter types
 //! and never the unnamed statement. Which of the named ones still exist is asked of the server when
-//! it matters; here a statement is only replaced, never dropped.
+//! it matters: one that is dropped here too early only makes the session unmovable.
 
 use std::collections::HashMap;
 
@@ -95,6 +95,22 @@ impl Statements {
         }
     }
 
+    /// Notes a Close message that came whole.
+    pub(super) fn close(&mut self, body: &[u8]) {
+        let Some((b'S', name)) = body.split_first() else {
+            return;
+        };
+        match name.strip_suffix(&[0]) {
+            Some([]) => self.unnamed_kept = Kept::None,
+            Some(name) => {
+                if let Some(closed) = self.named.remove(name) {
+                    self.named_bytes -= closed.len();
+                }
+            }
+            None => {}
+        }
+    }
+
     /// A simple query destroys the unnamed statement.
     #[inline]
     pub(super) fn forget_unnamed(&mut self) {
@@ -158,6 +174,20 @@ mod tests {
             statements.forget_unnamed();
             assert_eq!(statements.unnamed(), None);
         }
+    }
+
+    #[test]
+    fn a_closed_statement_gives_its_memory_back() {
+        let mut statements = Statements::default();
+        feed(&mut statements, &parse("a", "select 1"), 100);
+        feed(&mut statements, &parse("", "select 2"), 100);
+        statements.close(b"Pa\0");
+        statements.close(b"Sb\0");
+        assert!(statements.named(b"a", b"select 1").is_some());
+        statements.close(b"Sa\0");
+        statements.close(b"S\0");
+        assert!(statements.named(b"a", b"select 1").is_none());
+        assert_eq!((statements.named_bytes, statements.unnamed()), (0, None));
     }
 
     #[test]

@@ -17,6 +17,9 @@ pub(super) const DEFAULT_QUERY: &str =
 /// Names longer than this are cut by the server.
 const NAME_BYTES_MAX: usize = 63;
 
+/// How often a lookup is tried when its connection ends.
+const ATTEMPTS: u32 = 3;
+
 /// The connection and what it belongs to.
 #[derive(Debug, Default)]
 pub(super) struct Verifiers {
@@ -28,15 +31,15 @@ pub(super) struct Verifiers {
 impl Verifiers {
     /// The stored password of a role; `None` when there is no such role or it has none.
     pub(super) async fn find(&self, relay: &Relay, user: &str) -> Result<Option<String>, Fatal> {
-        let side = relay.serving_or_source();
         let user = cut(user);
         let failed = || Fatal::Error {
             sqlstate: "58000",
-            message: format!("pointsman cannot look up the role on the {side}"),
+            message: "pointsman cannot look up the role on the database server".to_owned(),
             hint: Some("The reason is in pointsman's log."),
         };
-        // A connection that was kept may have ended unnoticed: then once more with a new one.
-        for attempt in 0..2 {
+        // A connection that was kept may have ended unnoticed, or the side may change under us.
+        for attempt in 1..=ATTEMPTS {
+            let side = relay.serving_or_source();
             let connection = self.connection(relay, side).await.ok_or_else(failed)?;
             match connection.query(relay.auth_query(), &[&user]).await {
                 Ok(rows) => {
@@ -49,8 +52,8 @@ impl Verifiers {
                         failed()
                     });
                 }
-                Err(error) if attempt == 0 && connection.is_closed() => {
-                    tracing::debug!(%error, "the connection for verifiers ended");
+                Err(error) if attempt < ATTEMPTS && was_cut_off(&error) => {
+                    tracing::debug!(%error, %side, "the connection for verifiers ended");
                     self.forget();
                 }
                 Err(error) => {
@@ -99,6 +102,13 @@ impl Verifiers {
     pub(super) fn pid(&self, side: Side) -> Option<i32> {
         self.open(side).map(|connection| connection.backend_pid())
     }
+}
+
+/// Whether the connection ended, be it by the server's operator; then a new one may work.
+fn was_cut_off(error: &tokio_postgres::Error) -> bool {
+    error
+        .code()
+        .is_none_or(|code| code.code().starts_with("57P"))
 }
 
 fn cut(name: &str) -> &str {

@@ -159,6 +159,13 @@ impl Pump {
                     self.statements.begin(body, header.body_bytes);
                 }
                 b'Q' => self.statements.forget_unnamed(),
+                b'C' => {
+                    let body_bytes = usize::try_from(header.body_bytes).unwrap_or(usize::MAX);
+                    let body = rest.get(HEADER_BYTES..).unwrap_or_default();
+                    if let Some(whole) = body.get(..body_bytes) {
+                        self.statements.close(whole);
+                    }
+                }
                 _other => {}
             }
             self.pulse.client(header.tag);
