@@ -12,6 +12,7 @@ mod fence;
 mod fence_fixture;
 mod journal;
 mod load;
+mod ready;
 mod relay;
 mod schema;
 mod servers;

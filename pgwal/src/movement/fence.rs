@@ -148,6 +148,11 @@ impl Fence {
     pub async fn prepare(client: &Client, options: FenceOptions) -> Result<Self, FenceError> {
         state::may_fence(client).await?;
         let step = "preparing the fence";
+        // The statements are planned once, here, and not again in the pause.
+        client
+            .batch_execute("SET plan_cache_mode = force_generic_plan")
+            .await
+            .map_err(FenceError::sql(step))?;
         let facts = client
             .prepare_typed(
                 FACTS,
@@ -173,8 +178,7 @@ impl Fence {
             end,
             prove,
         };
-        // The plans are made at the first execution; it is not made in the pause.
-        fence.facts(client, &[]).await?;
+        fence.rehearse(client).await?;
         Ok(fence)
     }
 
@@ -240,6 +244,27 @@ impl Fence {
             .await
             .map_err(FenceError::sql("reading the database's privileges"))?;
         Facts::from_row(&row).map_err(FenceError::sql("reading the database's privileges"))
+    }
+
+    /// Runs every statement once in a way that changes nothing: no session is ended, and there is
+    /// no epoch -1. Plans and the server's caches are made here.
+    async fn rehearse(&self, client: &Client) -> Result<(), FenceError> {
+        let step = "rehearsing the fence";
+        let facts = self.facts(client, &[]).await?;
+        let spared = Spared {
+            database: facts.oid,
+            pids: &[],
+            roles: &self.options.trusted_roles,
+        };
+        self.end
+            .look(client, spared, false)
+            .await
+            .map_err(FenceError::sql(step))?;
+        client
+            .query_one(&self.prove, &[&facts.oid, &-1_i64])
+            .await
+            .map_err(FenceError::sql(step))?;
+        Ok(())
     }
 
     /// What stands in the database now that no privilege stops, as [`raise`](Self::raise) would

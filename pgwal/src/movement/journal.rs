@@ -201,8 +201,18 @@ impl Promote {
             Type::INT8_ARRAY,
             Type::BOOL_ARRAY,
         ];
+        // Planned and run once here, for an epoch that there is not, and not again in the pause.
+        client
+            .batch_execute("SET plan_cache_mode = force_generic_plan")
+            .await
+            .map_err(JournalError::sql(step))?;
         let statement = client
             .prepare_typed(PROMOTE, &types)
+            .await
+            .map_err(JournalError::sql(step))?;
+        let (oids, values, called) = (Vec::<u32>::new(), Vec::<i64>::new(), Vec::<bool>::new());
+        client
+            .query_one(&statement, &[&-1_i64, &oids, &values, &called])
             .await
             .map_err(JournalError::sql(step))?;
         Ok(Self { statement })

@@ -15,8 +15,8 @@ pub const MARKER_TABLE: &str = "marker";
 /// * `saved_identity`: tables whose REPLICA IDENTITY we set to FULL, and what it was.
 /// * `fence`: one row once a fence was ever raised; `state` is `down`, `raising`, `up` or
 ///   `lowering`. `datacl` is the database's ACL before (NULL if it was NULL), `nologin` the roles
-///   that were set to NOLOGIN. It is committed as `raising` *before* anything is revoked, so that a
-///   crash in between finds what to put back.
+///   that were set to NOLOGIN. It becomes `raising` in the transaction that revokes, so that a crash
+///   at any instant finds what to put back.
 /// * `marker`: written at the end of the stream; part of our publication.
 pub const SOURCE_DDL: &str = "
 CREATE SCHEMA pointsman;

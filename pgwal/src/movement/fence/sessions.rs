@@ -179,7 +179,8 @@ impl EndStatements {
         .map_err(FenceError::sql("ending foreign sessions"))
     }
 
-    async fn look(
+    /// One look at both lists; `end` tells whether what is found is asked to end.
+    pub(super) async fn look(
         &self,
         client: &Client,
         spared: Spared<'_>,
