@@ -4,6 +4,7 @@
 
 mod cleanup;
 mod cut;
+mod refusals;
 mod same;
 
 use std::time::Duration;

@@ -15,7 +15,7 @@ mod target;
 
 pub use source::{
     IdentityChange, KeylessPolicy, SourceIdentity, SourceOptions, SourceSetup, prepare_source,
-    source_identity,
+    refuse_unfit, source_identity,
 };
 pub(crate) use target::save_identities;
 pub use target::{TargetOptions, TargetState, prepare_target};

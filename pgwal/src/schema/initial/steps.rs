@@ -11,7 +11,8 @@ use super::super::error::SchemaError;
 use super::super::roles::{RoleSet, copy_roles};
 use super::super::settle;
 use super::super::setup::{
-    SourceOptions, TargetOptions, prepare_source, prepare_target, save_identities, source_identity,
+    SourceOptions, TargetOptions, migration_id, prepare_source, prepare_target, refuse_unfit,
+    save_identities, source_identity,
 };
 use super::records::{Phase, Record, record_point, record_step, record_streaming};
 use super::{InitialCopy, InitialDone, InitialError, InitialStep, post_data};
@@ -49,6 +50,10 @@ impl InitialCopy {
         }
         let catalog = Catalog::read(&source, Side::Source, &self.options.filter).await?;
         self.warn_of(&catalog);
+        if self.is_streaming(&source, &target).await? {
+            self.enter(InitialStep::Done);
+            return self.outcome(&target, catalog).await;
+        }
         let target_major = major_of(&target).await?;
         let dir = self.options.pg_dump_dir.as_deref();
         let tools = DumpTools::find(dir, catalog.major_version, target_major).await?;
@@ -59,17 +64,30 @@ impl InitialCopy {
             tools,
         };
         let record = self.prepare(&ground).await?;
-        if record.phase == Phase::Copying {
-            Box::pin(self.copy(&mut ground, &record)).await?;
-            record_streaming(&target).await?;
-        }
+        Box::pin(self.copy(&mut ground, &record)).await?;
+        record_streaming(&target).await?;
         self.enter(InitialStep::Done);
-        self.outcome(ground).await
+        self.outcome(&target, ground.catalog).await
     }
 
-    async fn outcome(&self, ground: Ground<'_>) -> Result<InitialDone, InitialError> {
-        let record = Record::read(ground.target).await?;
-        let copied = copy::copied_tables(ground.target).await?;
+    /// Whether all of this was done before; then nothing is needed but the records.
+    async fn is_streaming(&self, source: &Client, target: &Client) -> Result<bool, InitialError> {
+        let id = migration_id(target, Side::Target).await?;
+        if id.as_ref() != Some(&self.options.id) {
+            return Ok(false);
+        }
+        let record = Record::read(target).await?;
+        record.refuse_other_source(&source_identity(source).await?)?;
+        Ok(record.phase == Phase::Streaming)
+    }
+
+    async fn outcome(
+        &self,
+        target: &Client,
+        catalog: Catalog,
+    ) -> Result<InitialDone, InitialError> {
+        let record = Record::read(target).await?;
+        let copied = copy::copied_tables(target).await?;
         let slot = object_name(&self.options.id);
         let Some(consistent_point) = record.consistent_point else {
             return Err(SchemaError::SlotGone { slot }.into());
@@ -80,7 +98,7 @@ impl InitialCopy {
                 .into_iter()
                 .map(|table| ((table.name.schema, table.name.name), table.watermark))
                 .collect(),
-            catalog: ground.catalog,
+            catalog,
             publication: slot.clone(),
             slot,
         })
@@ -104,6 +122,7 @@ impl InitialCopy {
     /// Both servers ready, up to the publication.
     async fn prepare(&self, ground: &Ground<'_>) -> Result<Record, InitialError> {
         self.enter(InitialStep::Target);
+        refuse_unfit(&ground.catalog, self.options.keyless)?;
         let identity = source_identity(ground.source).await?;
         let options = TargetOptions {
             id: self.options.id.clone(),
@@ -114,9 +133,6 @@ impl InitialCopy {
         prepare_target(ground.target, &options).await?;
         let record = Record::read(ground.target).await?;
         record.refuse_other_source(&identity)?;
-        if record.phase == Phase::Streaming {
-            return Ok(record);
-        }
         if record.is_done(InitialStep::Structure) {
             // Before anything that is new is published.
             self.refuse_drift(ground).await?;
@@ -295,6 +311,11 @@ impl InitialCopy {
                 Ok(()) => return Ok(record_step(ground.target, InitialStep::Rows).await?),
                 Err(error) if error.remedy() == Remedy::NewSnapshot => {
                     tracing::warn!(%error, "going on under a new snapshot");
+                }
+                Err(error @ copy::CopyError::Refused { .. }) => {
+                    // A dropped table or column is told as what it is.
+                    self.refuse_drift(ground).await?;
+                    return Err(error.into());
                 }
                 Err(error) => return Err(error.into()),
             }

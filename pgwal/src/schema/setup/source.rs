@@ -97,12 +97,29 @@ pub async fn prepare_source(
     catalog: &Catalog,
     options: &SourceOptions,
 ) -> Result<SourceSetup, SchemaError> {
+    refuse_unfit(catalog, options.keyless)?;
+    create_schema(client, &options.id).await?;
+    for table in catalog.moved_tables() {
+        give_identity(client, table, options).await?;
+    }
+    publish(client, catalog, options).await?;
+    Ok(SourceSetup {
+        publication: object_name(&options.id),
+        identities: changed_identities(client).await?,
+    })
+}
+
+/// Refuses a database that cannot be moved as configured. Looks at the catalog only.
+///
+/// # Errors
+/// A keyless table is to be refused, or a foreign key would point to rows that are not moved.
+pub fn refuse_unfit(catalog: &Catalog, policy: KeylessPolicy) -> Result<(), SchemaError> {
     let keyless: Vec<&QualifiedName> = catalog
         .keyless_tables()
         .iter()
         .map(|table| &table.name)
         .collect();
-    if options.keyless == KeylessPolicy::Refuse && !keyless.is_empty() {
+    if policy == KeylessPolicy::Refuse && !keyless.is_empty() {
         return Err(SchemaError::KeylessTables {
             tables: some_of(&keyless),
         });
@@ -114,15 +131,7 @@ pub async fn prepare_source(
             excluded: key.references.clone(),
         });
     }
-    create_schema(client, &options.id).await?;
-    for table in catalog.moved_tables() {
-        give_identity(client, table, options).await?;
-    }
-    publish(client, catalog, options).await?;
-    Ok(SourceSetup {
-        publication: object_name(&options.id),
-        identities: changed_identities(client).await?,
-    })
+    Ok(())
 }
 
 async fn create_schema(client: &Client, id: &str) -> Result<(), SchemaError> {
