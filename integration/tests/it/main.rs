@@ -7,6 +7,7 @@
 
 mod apply;
 mod catalog;
+mod e2e;
 mod check;
 mod fence;
 mod fence_fixture;
