@@ -7,8 +7,8 @@
 
 mod apply;
 mod catalog;
-mod e2e;
 mod check;
+mod e2e;
 mod fence;
 mod fence_fixture;
 mod journal;

@@ -109,7 +109,7 @@ async fn psql_works_before_and_after_the_cutover() {
     assert!(
         psql(&stage.url(), "\\d+ purchase")
             .unwrap()
-            .contains("purchase_2025")
+            .contains("gross")
     );
     stage.stream().await;
     stage.cutover().await;
@@ -117,7 +117,7 @@ async fn psql_works_before_and_after_the_cutover() {
     assert!(
         psql(&stage.url(), "\\d+ purchase")
             .unwrap()
-            .contains("purchase_2025")
+            .contains("gross")
     );
     stage.assert_same_contents().await;
 }

@@ -1,6 +1,8 @@
 //! The movement itself, from and to every pair of versions, under load.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use integration::server::PgClient;
 
@@ -63,26 +65,38 @@ async fn clients_that_connect_during_the_cutover_see_no_error() {
     let url = stage.url();
     let mut newcomers = tokio::task::JoinSet::new();
     let (stop, stopped) = tokio::sync::watch::channel(false);
+    let connected = Arc::new(AtomicU32::new(0));
     for _ in 0..4 {
         let (url, stopped) = (url.clone(), stopped.clone());
+        let connected = Arc::clone(&connected);
         newcomers.spawn(async move {
             let mut versions = Vec::new();
             while !*stopped.borrow() {
                 let client = PgClient::connect(&url).await.unwrap();
+                connected.fetch_add(1, Ordering::SeqCst);
                 versions.push(client.value("SHOW server_version_num").await.unwrap());
             }
             versions
         });
     }
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    until_more(&connected, 20).await;
     stage.cutover().await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    until_more(&connected, 20).await;
     stop.send_replace(true);
     while let Some(versions) = newcomers.join_next().await {
         let versions = versions.unwrap();
         assert!(versions.first().unwrap().starts_with("14"), "{versions:?}");
         assert!(versions.last().unwrap().starts_with("17"), "{versions:?}");
         assert!(versions.is_sorted(), "{versions:?}");
+    }
+}
+
+async fn until_more(count: &AtomicU32, more: u32) {
+    let goal = count.load(Ordering::SeqCst) + more;
+    let deadline = Instant::now() + PATIENCE;
+    while count.load(Ordering::SeqCst) < goal {
+        assert!(Instant::now() < deadline, "no {more} connections");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
