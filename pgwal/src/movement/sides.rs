@@ -248,18 +248,8 @@ impl Journal for Arriving {
 }
 
 /// Whether the journal's entry may have been made although it failed.
-///
-/// An error of the statement itself has undone it. Everything else (the connection broke, the
-/// server is going down) says nothing about the commit.
 fn failure(error: JournalError) -> Failure<ArriveError> {
-    let refused = match &error {
-        JournalError::NotNext { .. } | JournalError::NotPending { .. } => true,
-        JournalError::Unknown { .. } => false,
-        JournalError::Sql { source, .. } => source
-            .as_db_error()
-            .is_some_and(|error| error.severity() == "ERROR"),
-    };
-    if refused {
+    if error.is_refused() {
         Failure::Refused(error.into())
     } else {
         Failure::Unknown(error.into())
