@@ -337,3 +337,54 @@ async fn prepared_statements_named_and_unnamed_work_on_after_the_move() {
     let row = said.iter().find(|message| message.tag == b'D').unwrap();
     assert!(row.body.windows(2).any(|digits| digits == b"18"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pgbench_in_every_protocol_notices_none_of_many_movements() {
+    let house = House::pair(14, 18).await;
+    for server in [&house.source, house.target.as_ref().unwrap()] {
+        let table = "CREATE TABLE pgbench_accounts AS SELECT aid, 0 AS abalance \
+            FROM generate_series(1, 100000) aid; CREATE INDEX ON pgbench_accounts (aid); \
+            CREATE TABLE pgbench_branches AS SELECT 1 AS bid; ANALYZE";
+        server.psql("postgres", table).unwrap();
+    }
+    let port = house.address.port().to_string();
+    for mode in ["simple", "extended", "prepared"] {
+        let mut running = tokio::process::Command::new("pgbench")
+            .args([
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &port,
+                "-U",
+                "postgres",
+                "-n",
+                "-S",
+                "-c",
+                "8",
+            ])
+            .args(["-T", "3", "-M", mode, "postgres"])
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        house
+            .until("pgbench runs", |relay| relay.sessions().len() == 8)
+            .await;
+        let mut movements = 0;
+        while running.try_wait().unwrap().is_none() {
+            house.relay.prepare_twins(PATIENCE).await;
+            let to = house.switch.serving().unwrap().other();
+            house.move_to(to).await;
+            house.relay.close_source_connections(PATIENCE).await;
+            movements += 1;
+        }
+        let output = running.wait_with_output().await.unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{mode}: {errors}");
+        assert!(
+            !errors.contains("FATAL") && !errors.contains("aborted"),
+            "{mode}: {errors}"
+        );
+        assert!(movements >= 3, "{mode}: only {movements} movements");
+    }
+}
