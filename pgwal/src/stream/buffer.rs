@@ -16,6 +16,9 @@
 //! the next item when the consumer has nothing to read, so the two never wait for each other, even
 //! if one transaction is larger than everything.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
@@ -221,14 +224,9 @@ impl Buffer {
         let Mode::Spooling(chunk) = std::mem::replace(&mut self.mode, Mode::Memory) else {
             return Ok(Taken::Nothing);
         };
-        for item in chunk.items {
+        let idle = chunk.idle_at_its_end();
+        for item in chunk.items.into_iter().chain(idle) {
             self.remember(item);
-        }
-        if let Some((0, position)) = chunk.complete {
-            self.remember(Item {
-                content: Content::Idle,
-                ends_at: Some(position),
-            });
         }
         Ok(self.take_from_memory(bytes_max))
     }
@@ -387,6 +385,16 @@ enum Flush {
 impl Chunk {
     fn is_empty(&self) -> bool {
         self.items.is_empty() && self.complete.is_none()
+    }
+
+    /// The position that was reached after the last item, without one.
+    fn idle_at_its_end(&self) -> Option<Item> {
+        let (count, position) = self.complete?;
+        let told = self.items.last().and_then(|last| last.ends_at) == Some(position);
+        (count == self.items.len() && !told).then_some(Item {
+            content: Content::Idle,
+            ends_at: Some(position),
+        })
     }
 
     fn push(&mut self, item: Item) {

@@ -9,6 +9,11 @@
 //! The server ends a walsender that hears nothing for `wal_sender_timeout`. Status updates go out
 //! on a timer of a quarter of that, and at once when the server asks, whatever the consumer does
 //! and also while the disk is slow: files are only touched on blocking threads.
+//!
+//! # When the server shuts down
+//! A walsender that is to stop waits until we acknowledge everything, which we do only once it is
+//! applied; a target that is slow or gone would keep the source from stopping. It asks for an answer
+//! again as soon as it has one, and that is how we know: the stream ends with a transient error.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -28,8 +33,8 @@ use super::error::StreamError;
 use super::frame::{Frame, StatusUpdate};
 use super::item::Item;
 use super::limits::{
-    BATCH_BYTES, SILENCE_ASKED, SILENCE_MAX, STATUS_INTERVAL_MAX, STATUS_INTERVAL_MIN,
-    STATUS_TIMEOUT,
+    BATCH_BYTES, PINGS_PER_SECOND_MAX, SILENCE_ASKED, SILENCE_MAX, STATUS_INTERVAL_MAX,
+    STATUS_INTERVAL_MIN, STATUS_TIMEOUT,
 };
 use super::shared::Shared;
 use crate::wire::{Message, ServerError, WireError};
@@ -43,6 +48,14 @@ pub(super) struct Reader {
     tick: Interval,
     heard: Instant,
     warned: Warned,
+    pings: Pings,
+}
+
+/// How often the server has asked for an answer, with nothing else in between.
+#[derive(Debug, Clone, Copy)]
+struct Pings {
+    since: Instant,
+    count: u32,
 }
 
 /// Whether the operator was told that the reader waits for space.
@@ -92,6 +105,10 @@ impl Reader {
             tick,
             heard: Instant::now(),
             warned: Warned::No,
+            pings: Pings {
+                since: Instant::now(),
+                count: 0,
+            },
         }
     }
 
@@ -125,6 +142,13 @@ impl Reader {
             };
             self.heard = Instant::now();
             let asked = self.gather(message, &mut intake)?;
+            self.pings.note(asked, &intake.frames);
+            if self.pings.count > PINGS_PER_SECOND_MAX {
+                self.say_goodbye().await?;
+                return Err(StreamError::Ended {
+                    endpoint: self.conn.endpoint.clone(),
+                });
+            }
             if asked {
                 self.send_status(false).await?;
             }
@@ -331,6 +355,19 @@ impl Reader {
             Ok(sent) => sent.map_err(|error| wire_error(&self.conn.endpoint, "stream", error)),
             Err(_elapsed) => Ok(()),
         }
+    }
+}
+
+impl Pings {
+    fn note(&mut self, asked: bool, frames: &VecDeque<Frame>) {
+        let data = |frame: &Frame| matches!(frame, Frame::XLogData(_));
+        if self.since.elapsed() > Duration::from_secs(1) || frames.iter().any(data) {
+            *self = Self {
+                since: Instant::now(),
+                count: 0,
+            };
+        }
+        self.count += u32::from(asked);
     }
 }
 

@@ -318,7 +318,14 @@ fn stream_error(
 ) -> SlotError {
     let (slot, endpoint) = (slot.to_owned(), endpoint.to_string());
     match error {
-        StreamError::Connect(source) => SlotError::Connect { slot, source },
+        StreamError::Connect(source) => match source.server() {
+            // insufficient_privilege
+            Some(error) if error.sqlstate == "42501" => {
+                let source = Box::new(error.clone());
+                SlotError::Privilege { endpoint, source }
+            }
+            Some(_) | None => SlotError::Connect { slot, source },
+        },
         StreamError::Server { source, .. } => match source.sqlstate.as_str() {
             // lock_not_available; admin_shutdown when we ended it ourselves
             "55P03" | "57P01" => SlotError::Blocked {

@@ -1,6 +1,7 @@
 //! A source with a publication and a slot, and a stream whose events are read as short lines.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use integration::server::{PgClient, PgOptions, PgServer};
@@ -62,8 +63,22 @@ impl Source {
         StreamOptions::new(SLOT, SLOT, start, self.spool.path())
     }
 
+    /// Opens the stream, again while that fails for a reason that passes: the walsender of a
+    /// stream that was dropped takes a moment to go.
     pub(crate) async fn open(&self, start: Lsn) -> Lines {
-        self.try_open(self.options(start)).await.unwrap()
+        let begun = Instant::now();
+        loop {
+            match self.try_open(self.options(start)).await {
+                Ok(lines) => return lines,
+                Err(error) => {
+                    assert!(
+                        error.is_transient() && begun.elapsed() < PATIENCE,
+                        "{error:?}"
+                    );
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        }
     }
 
     pub(crate) async fn try_open(&self, options: StreamOptions) -> Result<Lines, StreamError> {
@@ -102,7 +117,7 @@ impl Source {
 /// A stream, read as text.
 pub(crate) struct Lines {
     pub(crate) stream: Stream,
-    relations: HashMap<u32, std::sync::Arc<Relation>>,
+    relations: HashMap<u32, Arc<Relation>>,
 }
 
 /// A transaction as it came.
@@ -120,7 +135,7 @@ impl Lines {
             .await
             .expect("an event comes in time")?;
         if let StreamEvent::Relation(relation) = &event {
-            self.relations.insert(relation.oid, relation.clone());
+            self.relations.insert(relation.oid, Arc::clone(relation));
         }
         Ok(event)
     }
@@ -132,35 +147,38 @@ impl Lines {
 
     pub(crate) async fn try_transaction(&mut self) -> Result<Transaction, StreamError> {
         loop {
-            let mut lines = Vec::new();
-            let StreamEvent::Begin {
+            if let StreamEvent::Begin {
                 xid, commit_lsn, ..
             } = self.event().await?
-            else {
-                continue;
-            };
-            loop {
-                match self.event().await? {
-                    StreamEvent::Commit {
-                        xid: same,
-                        commit_lsn: same_lsn,
-                        end_lsn,
-                        ..
-                    } => {
-                        assert_eq!((same, same_lsn), (xid, commit_lsn));
-                        assert!(commit_lsn < end_lsn);
-                        if lines.is_empty() {
-                            break;
-                        }
-                        return Ok(Transaction {
-                            xid,
-                            commit_lsn,
-                            end_lsn,
-                            lines,
-                        });
-                    }
-                    event => lines.extend(self.line(&event)),
+            {
+                let transaction = self.rest_of(xid, commit_lsn).await?;
+                if !transaction.lines.is_empty() {
+                    return Ok(transaction);
                 }
+            }
+        }
+    }
+
+    async fn rest_of(&mut self, xid: u32, commit_lsn: Lsn) -> Result<Transaction, StreamError> {
+        let mut lines = Vec::new();
+        loop {
+            match self.event().await? {
+                StreamEvent::Commit {
+                    xid: same,
+                    commit_lsn: same_lsn,
+                    end_lsn,
+                    ..
+                } => {
+                    assert_eq!((same, same_lsn), (xid, commit_lsn));
+                    assert!(commit_lsn < end_lsn);
+                    return Ok(Transaction {
+                        xid,
+                        commit_lsn,
+                        end_lsn,
+                        lines,
+                    });
+                }
+                event => lines.extend(self.line(&event)),
             }
         }
     }
@@ -198,7 +216,7 @@ impl Lines {
             StreamEvent::Origin { name } => Some(format!("origin {}", name.escape_ascii())),
             StreamEvent::Relation(_) => None,
             StreamEvent::Begin { .. } | StreamEvent::Commit { .. } | StreamEvent::Idle { .. } => {
-                panic!("{event:?} inside a transaction")
+                unreachable!("{event:?} inside a transaction")
             }
         }
     }
