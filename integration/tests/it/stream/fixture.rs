@@ -216,7 +216,7 @@ impl Lines {
             StreamEvent::Origin { name } => Some(format!("origin {}", name.escape_ascii())),
             StreamEvent::Relation(_) => None,
             StreamEvent::Begin { .. } | StreamEvent::Commit { .. } | StreamEvent::Idle { .. } => {
-                unreachable!("{event:?} inside a transaction")
+                panic!("{event:?} inside a transaction")
             }
         }
     }
