@@ -79,6 +79,16 @@ pub struct Stream {
     _stop_on_drop: DropGuard,
     /// What is counted as received begins after this position.
     counted_from: Lsn,
+    life: Life,
+}
+
+/// Whether a stream still gives events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    /// It has not failed.
+    Open,
+    /// It has: whatever comes is the same error.
+    Over,
 }
 
 /// The outcome of a read from disk.
@@ -99,6 +109,18 @@ impl Stream {
     /// # Errors
     /// The stream cannot go on; an open transaction is to be rolled back.
     pub async fn next(&mut self) -> Result<StreamEvent, StreamError> {
+        if self.life == Life::Over {
+            return Err(StreamError::ReaderGone);
+        }
+        let event = self.advance().await;
+        if event.is_err() {
+            // What follows a message that failed must never be given as if nothing were missing.
+            self.life = Life::Over;
+        }
+        event
+    }
+
+    async fn advance(&mut self) -> Result<StreamEvent, StreamError> {
         loop {
             if let Some(job) = &mut self.job {
                 let done = job.await;
@@ -120,7 +142,11 @@ impl Stream {
                 }
                 Taken::Nothing => {
                     self.failure()?;
-                    self.shared.filled.notified().await;
+                    // The reader's end wakes too: it may have left no word.
+                    tokio::select! {
+                        () = self.shared.filled.notified() => {}
+                        _ended = self.reader.join_next() => {}
+                    }
                 }
             }
         }
@@ -219,10 +245,12 @@ impl Stream {
         if let Some(error) = failure {
             return Err(error);
         }
-        match self.reader.try_join_next() {
-            Some(_ended) => Err(StreamError::ReaderGone),
-            None if self.reader.is_empty() => Err(StreamError::ReaderGone),
-            None => Ok(()),
+        while self.reader.try_join_next().is_some() {}
+        if !self.reader.is_empty() {
+            return Ok(());
         }
+        // It may have left its word just before it ended.
+        let failure = self.shared.failure.lock().take();
+        Err(failure.unwrap_or(StreamError::ReaderGone))
     }
 }

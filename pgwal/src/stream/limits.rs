@@ -50,4 +50,4 @@ pub(super) const SPOOL_WAIT: Duration = Duration::from_secs(10);
 
 /// Requests for an answer within a second, without data in between, that tell a server which is
 /// shutting down. Otherwise it asks twice in each `wal_sender_timeout`.
-pub(super) const PINGS_PER_SECOND_MAX: u32 = 100;
+pub(super) const PINGS_PER_SECOND_MAX: u32 = 30;

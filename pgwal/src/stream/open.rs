@@ -12,7 +12,6 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::Stream;
 use super::buffer::Buffer;
 use super::consumer::{Decoder, Origin};
 use super::copy_both::{ReplicationConn, SystemIdentity};
@@ -23,6 +22,7 @@ use super::limits::{MEMORY_BYTES_DEFAULT, SEGMENT_BYTES, SPOOL_BYTES_DEFAULT, SP
 use super::reader::Reader;
 use super::shared::Shared;
 use super::slot::{Resume, SlotFacts, resume_check};
+use super::{Life, Stream};
 use crate::wire::Endpoint;
 
 /// What a stream needs to know.
@@ -128,6 +128,7 @@ impl Stream {
             _stop_on_drop: stop.clone().drop_guard(),
             stop,
             counted_from: start,
+            life: Life::Open,
         })
     }
 }
