@@ -15,6 +15,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::children;
 use crate::scratch;
 
+/// How long killed children may take to be gone.
+const CHILDREN_PATIENCE: Duration = Duration::from_secs(10);
+
 /// A running postmaster.
 #[derive(Debug)]
 pub(super) struct Postmaster {
@@ -95,14 +98,20 @@ impl Postmaster {
         self.reap();
     }
 
-    /// Stopped first, so that it cannot fork or notice while its children are killed.
+    /// Stopped first, so that it cannot fork or notice while its children are killed. Waits for the
+    /// children too: a server does not start again while one of them holds its shared memory.
     pub(super) fn kill9(&mut self) {
         send(self.pid, Signal::STOP);
-        for child in self.children() {
-            send(child, Signal::KILL);
+        let children = self.children();
+        for child in &children {
+            send(*child, Signal::KILL);
         }
         send(self.pid, Signal::KILL);
         self.reap();
+        let deadline = Instant::now() + CHILDREN_PATIENCE;
+        while children.iter().any(|child| is_alive(*child)) && Instant::now() < deadline {
+            pause_a_moment();
+        }
     }
 
     pub(super) fn pause(&self) {
@@ -154,6 +163,12 @@ pub(super) fn remove_shared_memory(data_dir: &Path) {
             .stderr(Stdio::null());
         command.status().map(drop).unwrap_or_default();
     }
+}
+
+/// A process that has ended and that nobody has waited for yet holds nothing any more.
+fn is_alive(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 #[expect(
