@@ -152,6 +152,12 @@ impl Stream {
         }
     }
 
+    /// Whether the reader has ended, so that after what was received nothing more comes.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.life == Life::Over || self.shared.failure.lock().is_some()
+    }
+
     /// A handle for others.
     #[must_use]
     pub fn handle(&self) -> StreamHandle {

@@ -49,6 +49,9 @@ pub(crate) struct Config {
     /// The movement of the points.
     #[serde(default)]
     pub cutover: Cutover,
+    /// What the fence may do with roles and workers that no privilege stops.
+    #[serde(default)]
+    pub(crate) fence: Fence,
     /// Client connections.
     #[serde(default)]
     pub sessions: Sessions,
@@ -200,6 +203,18 @@ impl Default for Cutover {
             on_unmovable_session: OnUnmovableSession::default(),
         }
     }
+}
+
+/// `[fence]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Fence {
+    /// Superuser roles of applications: they may not log in while the fence is up.
+    pub(crate) nologin: Vec<String>,
+    /// Superuser roles whose sessions are left alone, since they are trusted not to write.
+    pub(crate) trusted_roles: Vec<String>,
+    /// Background workers (by `backend_type`) that are trusted not to write.
+    pub(crate) trusted_workers: Vec<String>,
 }
 
 /// `[sessions]`

@@ -41,6 +41,9 @@ pub(crate) struct Status {
     pub failure: Option<Failure>,
     /// Something that is tried again until it works.
     pub trouble: Option<String>,
+    /// What the operator should know of the copy: roles that could not be carried as they are, ...
+    #[serde(default)]
+    pub(crate) warnings: Vec<String>,
     /// How far the target is behind the source.
     pub lag: Lag,
     /// The initial copy.

@@ -29,6 +29,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use router::{Lsn, Side};
 use thiserror::Error;
+use tokio::sync::watch;
 
 use super::bookkeeping::object_name;
 use super::catalog::{Catalog, Drift, TableFilter};
@@ -39,6 +40,7 @@ use super::patience::LockPatience;
 use super::roles::VerifierPolicy;
 use super::setup::KeylessPolicy;
 use crate::copy::{CopyError, CopyProgress};
+use crate::stream::SystemIdentity;
 use crate::stream::slot::SlotError;
 use crate::wire::Endpoint;
 
@@ -144,19 +146,28 @@ impl InitialStep {
     }
 }
 
-/// What the stream needs to go on from.
-#[derive(Debug, Clone)]
-pub struct InitialDone {
-    /// The position of the permanent slot: the stream starts here.
+/// Where the stream starts: recorded on the target as soon as the slot is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamStart {
+    /// The position of the permanent slot.
     pub consistent_point: Lsn,
-    /// For each copied table (schema, name) the position up to which its changes are in the copy.
-    pub watermarks: HashMap<(String, String), Lsn>,
-    /// The source's catalog as it was looked at last.
-    pub catalog: Catalog,
     /// Name of the slot.
     pub slot: String,
     /// Name of the publication.
     pub publication: String,
+    /// The source that the slot was made on; another one must be refused.
+    pub source: SystemIdentity,
+}
+
+/// What the stream needs to go on from.
+#[derive(Debug, Clone)]
+pub struct InitialDone {
+    /// Where the stream starts.
+    pub start: StreamStart,
+    /// For each copied table (schema, name) the position up to which its changes are in the copy.
+    pub watermarks: HashMap<(String, String), Lsn>,
+    /// The source's catalog as it was looked at last.
+    pub catalog: Catalog,
 }
 
 /// Why the initial copy ended early. What was done is kept; see [`InitialError::may_pass`].
@@ -214,6 +225,7 @@ pub struct InitialCopy {
     warnings: Mutex<Vec<String>>,
     rows: Arc<CopyProgress>,
     restore: RestoreProgress,
+    start: watch::Sender<Option<StreamStart>>,
 }
 
 impl InitialCopy {
@@ -228,6 +240,24 @@ impl InitialCopy {
             warnings: Mutex::new(Vec::new()),
             rows: CopyProgress::new(),
             restore: RestoreProgress::default(),
+            start: watch::Sender::new(None),
+        }
+    }
+
+    /// Waits until it is recorded where the stream starts. From then on the stream may be read into
+    /// the spool, so that the source need not keep its log for as long as the copy takes.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time. It never ends if the copy ends before it has a slot.
+    pub async fn stream_start(&self) -> StreamStart {
+        let mut start = self.start.subscribe();
+        let found = start
+            .wait_for(Option::is_some)
+            .await
+            .map(|start| start.clone());
+        match found {
+            Ok(Some(start)) => start,
+            Ok(None) | Err(_) => std::future::pending().await,
         }
     }
 

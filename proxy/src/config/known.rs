@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::{Admin, Apply, Auth, Config, ConfigError, Copy, Cutover, Sessions, Spool};
+use super::{Admin, Apply, Auth, Config, ConfigError, Copy, Cutover, Fence, Sessions, Spool};
 
 /// How alike two keys must be before one is proposed for the other.
 const LIKENESS_MIN: f64 = 0.7;
@@ -37,6 +37,7 @@ fn defaults() -> Config {
         apply: Apply::default(),
         spool: Spool::default(),
         cutover: Cutover::default(),
+        fence: Fence::default(),
         sessions: Sessions::default(),
         admin: Admin::default(),
     }

@@ -46,6 +46,7 @@ struct Parts {
     life: Life,
     step: Option<String>,
     trouble: Option<String>,
+    warnings: Vec<String>,
     copy: Option<(Arc<CopyProgress>, Instant)>,
     apply: Option<ApplyHandle>,
     stream: Option<StreamHandle>,
@@ -58,6 +59,7 @@ impl Parts {
             life: Life::Deciding,
             step: None,
             trouble: None,
+            warnings: Vec::new(),
             copy: None,
             apply: None,
             stream: None,
@@ -114,6 +116,11 @@ impl Board {
     /// Says what is being tried again, or that it works again.
     pub(super) fn trouble(&self, trouble: Option<String>) {
         self.parts.lock().trouble = trouble;
+    }
+
+    /// Shows what the operator should know of the copy.
+    pub(crate) fn warnings(&self, warnings: Vec<String>) {
+        self.parts.lock().warnings = warnings;
     }
 
     /// Shows the copy's progress.
@@ -173,6 +180,7 @@ impl Board {
             step: parts.step.clone(),
             failure,
             trouble: parts.trouble.clone(),
+            warnings: parts.warnings.clone(),
             lag,
             copy: copy.unwrap_or_default(),
             sessions,

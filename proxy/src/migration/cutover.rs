@@ -150,9 +150,14 @@ async fn prepare(scene: &Scene<'_>) -> Result<Prepared, String> {
     let target = connect(scene.target).await?;
     let drift = drift(scene.config, &source, &target).await?;
     let every_sequence = |_: &str, _: &str| true;
-    let statements = ready::prepare(&source, &target, FenceOptions::default(), every_sequence)
-        .await
-        .map_err(|error| words(&error))?;
+    let statements = ready::prepare(
+        &source,
+        &target,
+        fence_options(scene.config),
+        every_sequence,
+    )
+    .await
+    .map_err(|error| words(&error))?;
     let ours = ours(scene, &source);
     let pids = ours();
     let asked = Asked {
@@ -184,6 +189,15 @@ async fn prepare(scene: &Scene<'_>) -> Result<Prepared, String> {
         epoch,
         findings,
     })
+}
+
+fn fence_options(config: &Config) -> FenceOptions {
+    FenceOptions {
+        nologin: config.fence.nologin.clone(),
+        trusted_roles: config.fence.trusted_roles.clone(),
+        trusted_workers: config.fence.trusted_workers.clone(),
+        ..FenceOptions::default()
+    }
 }
 
 /// What is on the source and not on the target, or the other way round, one sentence each.

@@ -41,7 +41,9 @@ pub(super) async fn check(
         pg_dump_dir: config.copy.pg_dump_dir.clone(),
         migration_id: begun(source).await,
         ours,
-        ..CheckOptions::default()
+        nologin: config.fence.nologin.clone(),
+        trusted_roles: config.fence.trusted_roles.clone(),
+        trusted_workers: config.fence.trusted_workers.clone(),
     };
     let findings = check::run(source, target, &options).await;
     answer(&findings)

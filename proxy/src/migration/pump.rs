@@ -9,6 +9,7 @@
 //! the same as one after a crash: the copy goes on with the tables that are not finished, the stream
 //! behind the last transaction that is committed on the target.
 
+mod ahead;
 mod failure;
 mod watch;
 
@@ -18,13 +19,13 @@ use std::time::Duration;
 use pgwal::apply::{Applier, ApplyOptions};
 use pgwal::check;
 use pgwal::schema::catalog::TableFilter;
-use pgwal::schema::initial::{InitialCopy, InitialDone, InitialOptions};
+use pgwal::schema::initial::{InitialCopy, InitialDone, InitialOptions, StreamStart};
 use pgwal::schema::patience::LockPatience;
 use pgwal::schema::setup::{KeylessPolicy, migration_id};
 use pgwal::session::Relay;
 use pgwal::stream::{Stream, StreamOptions};
 use pgwal::wire::Endpoint;
-use router::Side;
+use router::{Lsn, Side};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -131,12 +132,12 @@ impl Pump {
                 };
             }
         };
-        let copied = match self.copy(&id).await {
+        let (copied, ahead) = match self.copy(&id).await {
             Ok(copied) => copied,
             Err(attempt) => return attempt,
         };
         self.find_custom_settings().await;
-        match self.stream(copied, stop).await {
+        match self.stream(copied, ahead, stop).await {
             Ok(()) => Attempt::Stopped,
             Err(attempt) => attempt,
         }
@@ -155,7 +156,8 @@ impl Pump {
         Ok(format!("{:08x}", u32::from_be_bytes(bytes)))
     }
 
-    async fn copy(&self, id: &str) -> Result<InitialDone, Attempt> {
+    /// Copies, and meanwhile reads the stream into the spool.
+    async fn copy(&self, id: &str) -> Result<(InitialDone, Option<Stream>), Attempt> {
         let config = &self.config.copy;
         let options = InitialOptions {
             filter: TableFilter::new(config.include.clone(), config.exclude.clone()),
@@ -177,13 +179,18 @@ impl Pump {
         let show_step = async {
             loop {
                 self.board.step(copy.step().as_str());
+                self.board.warnings(copy.warnings());
                 tokio::time::sleep(LOOK_PERIOD).await;
             }
         };
-        tokio::select! {
+        let mut ahead = None;
+        let copied = tokio::select! {
             copied = copy.run() => copied.map_err(failure::of_copy),
+            failed = ahead::read_ahead(self, &copy, &mut ahead) => Err(failed),
             () = show_step => Err(Attempt::Stopped),
-        }
+        };
+        self.board.warnings(copy.warnings());
+        Ok((copied?, ahead))
     }
 
     /// Names of the application's own settings, which no server lists for a session.
@@ -201,20 +208,35 @@ impl Pump {
         }
     }
 
-    async fn stream(&self, copied: InitialDone, stop: &CancellationToken) -> Result<(), Attempt> {
+    async fn stream(
+        &self,
+        copied: InitialDone,
+        ahead: Option<Stream>,
+        stop: &CancellationToken,
+    ) -> Result<(), Attempt> {
+        let begin = &copied.start;
         let options = ApplyOptions {
             lanes: u16::try_from(self.config.apply.lanes).unwrap_or(u16::MAX),
             batch_rows: u64::try_from(self.config.apply.window_rows).unwrap_or(u64::MAX),
             batch_bytes: self.config.apply.window_bytes.0,
-            ..ApplyOptions::new(&copied.slot, copied.consistent_point)
+            ..ApplyOptions::new(&begin.slot, begin.consistent_point)
         };
-        let watermarks = copied.watermarks.into_iter().collect();
+        let watermarks = copied
+            .watermarks
+            .iter()
+            .map(|(name, at)| (name.clone(), *at))
+            .collect();
         let mut applier = Applier::open(&self.target, options, watermarks)
             .await
             .map_err(failure::of_apply)?;
-        let stream = self
-            .open_stream(&copied.slot, &copied.publication, &applier)
-            .await?;
+        let stream = match ahead {
+            // The copy has just ended: nothing was applied yet, so it begins at the right place.
+            Some(stream) if !stream.has_failed() => stream,
+            broken => {
+                drop(broken);
+                self.open_stream(begin, applier.position()).await?
+            }
+        };
         let (handle, apply) = (stream.handle(), applier.handle());
         self.board
             .streaming(Some(handle.clone()), Some(apply.clone()));
@@ -241,18 +263,15 @@ impl Pump {
         ended.map_err(|attempt| attempt.progressed(progressed))
     }
 
-    async fn open_stream(
-        &self,
-        slot: &str,
-        publication: &str,
-        applier: &Applier,
-    ) -> Result<Stream, Attempt> {
+    async fn open_stream(&self, begin: &StreamStart, position: Lsn) -> Result<Stream, Attempt> {
         let spool = &self.config.spool;
         std::fs::create_dir_all(&spool.dir)
             .map_err(|error| failure::of_spool(&spool.dir, &error))?;
+        let (slot, publication) = (begin.slot.as_str(), begin.publication.as_str());
         let options = StreamOptions {
+            source: Some(begin.source.clone()),
             spool_limit_bytes: spool.limit.0,
-            ..StreamOptions::new(slot, publication, applier.position(), spool.dir.join(slot))
+            ..StreamOptions::new(slot, publication, position, spool.dir.join(slot))
         };
         Stream::open(&self.source, options)
             .await

@@ -33,6 +33,9 @@ pub(crate) fn render(status: &Status) -> String {
     if let Some(trouble) = &status.trouble {
         line(&mut out, "trouble", trouble);
     }
+    for warning in &status.warnings {
+        line(&mut out, "note", warning);
+    }
     lag(&mut out, status);
     tables(&mut out, status);
     sessions(&mut out, status);
@@ -225,6 +228,7 @@ mod tests {
             step: None,
             failure: None,
             trouble: None,
+            warnings: Vec::new(),
             lag: Lag::default(),
             copy: CopyStatus::default(),
             sessions: Sessions::default(),

@@ -13,7 +13,7 @@ pub(super) async fn assert_same(pair: &Pair, done: &InitialDone) {
     assert!(
         done.watermarks
             .values()
-            .all(|watermark| *watermark == done.consistent_point)
+            .all(|watermark| *watermark == done.start.consistent_point)
     );
     assert_same_rows(pair, done).await;
     assert_same_things(pair).await;

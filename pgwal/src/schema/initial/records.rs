@@ -7,13 +7,15 @@ use tokio_postgres::Client;
 
 use super::super::error::SchemaError;
 use super::super::setup::SourceIdentity;
-use super::InitialStep;
+use super::{InitialStep, StreamStart};
+use crate::stream::SystemIdentity;
 
 /// What the target knows about this migration.
 #[derive(Debug, Clone)]
 pub(super) struct Record {
     pub(super) phase: Phase,
     pub(super) source_system_id: String,
+    pub(super) source_timeline: i32,
     pub(super) source_database: String,
     pub(super) consistent_point: Option<Lsn>,
     steps: HashSet<String>,
@@ -30,7 +32,8 @@ impl Record {
     pub(super) async fn read(target: &Client) -> Result<Self, SchemaError> {
         let failed = || SchemaError::sql(Side::Target, "reading the migration's state");
         let query = "SELECT phase, source_system_id, source_database,
-                            consistent_point::pg_catalog.text FROM pointsman.migration";
+                            consistent_point::pg_catalog.text, source_timeline
+                     FROM pointsman.migration";
         let row = target.query_one(query, &[]).await.map_err(failed())?;
         let steps = target
             .query("SELECT step FROM pointsman.schema_step", &[])
@@ -49,6 +52,7 @@ impl Record {
             },
             source_system_id: row.get(1),
             source_database: row.get(2),
+            source_timeline: row.get(4),
             consistent_point,
             steps: steps
                 .map_err(failed())?
@@ -67,6 +71,19 @@ impl Record {
             found: found.system_id.clone(),
             database: found.database.clone(),
             expected: self.source_system_id.clone(),
+        })
+    }
+
+    /// Where the stream starts, once that is recorded.
+    pub(super) fn start(&self, slot: &str) -> Option<StreamStart> {
+        Some(StreamStart {
+            consistent_point: self.consistent_point?,
+            slot: slot.to_owned(),
+            publication: slot.to_owned(),
+            source: SystemIdentity {
+                system_id: self.source_system_id.clone(),
+                timeline: self.source_timeline,
+            },
         })
     }
 

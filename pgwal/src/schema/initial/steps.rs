@@ -89,18 +89,16 @@ impl InitialCopy {
         let record = Record::read(target).await?;
         let copied = copy::copied_tables(target).await?;
         let slot = object_name(&self.options.id);
-        let Some(consistent_point) = record.consistent_point else {
+        let Some(start) = record.start(&slot) else {
             return Err(SchemaError::SlotGone { slot }.into());
         };
         Ok(InitialDone {
-            consistent_point,
+            start,
             watermarks: copied
                 .into_iter()
                 .map(|table| ((table.name.schema, table.name.name), table.watermark))
                 .collect(),
             catalog,
-            publication: slot.clone(),
-            slot,
         })
     }
 
@@ -155,6 +153,10 @@ impl InitialCopy {
     async fn copy(&self, ground: &mut Ground<'_>, record: &Record) -> Result<(), InitialError> {
         let mut snapshot = self.slot(ground, record).await?;
         let ground = &*ground;
+        let start = Record::read(ground.target)
+            .await?
+            .start(&object_name(&self.options.id));
+        self.start.send_replace(start);
         if !record.is_done(InitialStep::Roles) {
             self.roles(ground).await?;
         }
