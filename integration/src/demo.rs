@@ -166,9 +166,13 @@ fn progress(status: &Value) -> String {
         .checked_div(sum("bytes_expected"))
         .unwrap_or(0)
         .min(10);
-    let step = status["step"].as_str().unwrap_or("...");
+    let step = status["step"].as_str().unwrap_or("beginning");
+    if tables.is_empty() {
+        return format!("{phase}: {step}");
+    }
+    let percent = tenths * 10;
     format!(
-        "{phase}: {step}; {done} of {} tables, about {tenths}0 % of the bytes",
+        "{phase}: {step}; {done} of {} tables, about {percent} % of the bytes",
         tables.len()
     )
 }
