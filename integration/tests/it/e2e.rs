@@ -2,6 +2,7 @@
 
 mod clients;
 mod crashes;
+mod disk_full;
 mod given_up;
 mod hostile;
 mod moves;

@@ -1,0 +1,147 @@
+//! Full disks: a small file system in memory is one, which only root may mount.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use integration::proxy::Proxy;
+use integration::scratch;
+use integration::server::PgServer;
+use serde_json::Value;
+
+use super::stage::{DATABASE, PATIENCE, Stage, configured, empty_target, filled_source, usual};
+
+struct SmallDisk {
+    path: PathBuf,
+}
+
+impl SmallDisk {
+    /// `None` when we may not mount.
+    fn mount(megabytes: u32) -> Option<Self> {
+        let path = scratch::folder("disk").unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "small"])
+            .arg(&path)
+            .status()
+            .is_ok_and(|status| status.success());
+        if !mounted {
+            println!("not root: a small disk cannot be mounted, so this is not tried here");
+            return None;
+        }
+        scratch::give(&path).unwrap();
+        Some(Self { path })
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        Command::new("umount")
+            .arg("-l")
+            .arg(&self.path)
+            .status()
+            .map(drop)
+            .unwrap_or_default();
+        std::fs::remove_dir(&self.path).unwrap_or_default();
+    }
+}
+
+/// Everything that the status tells in words.
+fn words(status: &Value) -> String {
+    format!(
+        "{} {} {}",
+        status["failure"], status["trouble"], status["step"]
+    )
+    .to_lowercase()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_spool_disk_slows_the_stream_and_loses_nothing() {
+    let Some(disk) = SmallDisk::mount(2) else {
+        return;
+    };
+    let line = format!("spool.dir = {:?}", disk.path().join("spool"));
+    let stage = Stage::with(14, 17, usual(), |options| options.key(line)).await;
+    let load = stage.load(2).await;
+    stage.stream().await;
+    stage.target.pause().unwrap();
+    let grow = "INSERT INTO \"Odd schema\".\"No key\"
+        SELECT (SELECT string_agg(md5((n * m)::text), '') FROM generate_series(1, 30) AS m), n
+        FROM generate_series(1, 2000) AS n";
+    for _ in 0..60 {
+        stage.source.execute(DATABASE, grow).await.unwrap();
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while !stage.proxy.log().contains("no space is left for the spool") {
+        assert!(Instant::now() < deadline, "{}", stage.proxy.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    load.more_commits(50, PATIENCE).await.unwrap();
+    assert_eq!(stage.serving_major(), 14);
+
+    // What did not fit waited on the source: once the target goes on, everything arrives.
+    stage.target.resume().unwrap();
+    let small = |status: &Value| {
+        status["lag"]["bytes"]
+            .as_u64()
+            .is_some_and(|lag| lag < 1 << 20)
+    };
+    stage
+        .proxy
+        .wait_for("the target has caught up", PATIENCE, small)
+        .await
+        .unwrap();
+    stage.cutover().await;
+    load.more_commits(50, PATIENCE).await.unwrap();
+    let report = load.stop().await.unwrap();
+    stage.assert_perfect(&report, &stage.target).await;
+    stage.assert_same_contents().await;
+}
+
+async fn target_on(disk: &SmallDisk) -> PgServer {
+    let target = empty_target(17, usual()).await;
+    let sql = format!(
+        "CREATE TABLESPACE small LOCATION '{}'",
+        disk.path().display()
+    );
+    target.execute("postgres", &sql).await.unwrap();
+    let sql = format!("ALTER DATABASE {DATABASE} SET TABLESPACE small");
+    target.execute("postgres", &sql).await.unwrap();
+    target
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_target_disk_is_told_and_the_source_serves_on() {
+    let Some(disk) = SmallDisk::mount(24) else {
+        return;
+    };
+    let source = filled_source(14, usual()).await;
+    let sql = "CREATE TABLE large AS SELECT n AS id, repeat(md5(n::text), 20) AS t
+        FROM generate_series(1, 60000) AS n; ALTER TABLE large OWNER TO app;
+        ALTER TABLE large ADD PRIMARY KEY (id)";
+    source.execute(DATABASE, sql).await.unwrap();
+    let target = target_on(&disk).await;
+    let proxy = Proxy::start(configured(&source, &target)).await.unwrap();
+    let stage = Stage {
+        source,
+        target,
+        proxy,
+    };
+    let load = stage.load(2).await;
+    stage.proxy.done(&["start"]).await.unwrap();
+    let told = |status: &Value| words(status).contains("disk is full");
+    stage
+        .proxy
+        .wait_for("the full disk is told", PATIENCE, told)
+        .await
+        .unwrap();
+    load.more_commits(50, PATIENCE).await.unwrap();
+
+    stage.proxy.done(&["abort"]).await.unwrap();
+    assert_eq!(stage.proxy.status().await.unwrap()["phase"], "proxying");
+    let report = load.stop().await.unwrap();
+    stage.assert_perfect(&report, &stage.source).await;
+}
