@@ -137,7 +137,7 @@ impl Pump {
             Err(attempt) => return attempt,
         };
         self.find_custom_settings().await;
-        match self.stream(copied, ahead, stop).await {
+        match Box::pin(self.stream(copied, ahead, stop)).await {
             Ok(()) => Attempt::Stopped,
             Err(attempt) => attempt,
         }

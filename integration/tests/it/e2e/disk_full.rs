@@ -17,6 +17,7 @@ struct SmallDisk {
 
 impl SmallDisk {
     /// `None` when we may not mount.
+    #[expect(clippy::print_stdout, reason = "what was not tried must be told")]
     fn mount(megabytes: u32) -> Option<Self> {
         let path = scratch::folder("disk").unwrap();
         let mounted = Command::new("mount")
