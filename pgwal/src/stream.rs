@@ -8,7 +8,7 @@
 //!
 //! # Guarantees
 //! * Whole committed transactions, in the order of their commits; a transaction whose commit
-//!   record starts before the start position is not given. [`assembler`] says which position is
+//!   record starts before the start position is not given. `assembler` says which position is
 //!   compared with which.
 //! * The source is never told that it may forget what is neither applied nor durable in the spool.
 //! * Nothing is skipped in silence: a message that is not understood ends the stream.
