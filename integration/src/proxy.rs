@@ -72,6 +72,16 @@ impl ProxyOptions {
         }
     }
 
+    /// Other URLs, and the same keys.
+    #[must_use]
+    pub fn urls(self, source: String, target: String) -> Self {
+        Self {
+            source,
+            target: Some(target),
+            ..self
+        }
+    }
+
     /// One more line, a dotted key and a TOML value: `cutover.max_pause = "1s"`; of two lines for
     /// a key the later one counts.
     #[must_use]

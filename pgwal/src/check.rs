@@ -9,6 +9,7 @@ mod connect;
 mod custom;
 mod locale;
 mod objects;
+mod ordinary;
 mod privileges;
 mod replication;
 mod report;
@@ -128,4 +129,6 @@ async fn check_both(source: &Server, target: &Server, options: &CheckOptions, re
     report.asked(target, "settings", done);
     let done = roles::both(source, target, report).await;
     report.asked(target, "roles", done);
+    let done = ordinary::both(source, target, report).await;
+    report.asked(target, "what its role may make", done);
 }

@@ -6,6 +6,7 @@ mod disk_full;
 mod given_up;
 mod hostile;
 mod moves;
+mod privileges;
 mod refusals;
 mod stage;
 mod traces;

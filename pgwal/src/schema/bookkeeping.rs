@@ -56,6 +56,7 @@ CREATE TABLE pointsman.marker (
 /// * `schema_step`: steps of the schema that are done (`roles`, `pre_data`, `post_data`, `analyze`).
 /// * `found_object`: what stood in the database before us; `abort` drops the rest.
 /// * `undo`: statements that take back what was done to roles and the database, newest first.
+/// * `granted_role`: roles that we made ourselves a member of, to hand objects over to them.
 /// * `saved_acl`: owner, privileges and comment of things that stood there and are changed by the
 ///   restored schema.
 /// * `saved_identity`: as on the source; the restored tables have our identity too.
@@ -107,6 +108,9 @@ CREATE TABLE pointsman.found_object (
 CREATE TABLE pointsman.undo (
     position   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     statement  text NOT NULL
+);
+CREATE TABLE pointsman.granted_role (
+    role_name  text PRIMARY KEY
 );
 CREATE TABLE pointsman.saved_acl (
     kind         text NOT NULL CHECK (kind IN ('schema', 'database')),

@@ -94,6 +94,9 @@ pub async fn finish(
         cleaner.fence(fate).await;
         cleaner.replication().await;
         cleaner.identities().await;
+        if side == Side::Target {
+            target::leave_roles(client, cleaner.report).await;
+        }
         cleaner.drop_schema().await;
     }
     Ok(servers.report)
@@ -134,6 +137,7 @@ pub async fn abort(source: &Endpoint, target: &Endpoint) -> Result<CleanupReport
         let left_before = cleaner.report.left.len();
         target::empty(client, cleaner.report).await;
         target::undo(client, cleaner.report).await;
+        target::leave_roles(client, cleaner.report).await;
         if cleaner.report.left.len() == left_before {
             cleaner.drop_schema().await;
         }

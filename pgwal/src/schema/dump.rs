@@ -89,6 +89,15 @@ pub struct Archive {
     file: TempPath,
 }
 
+/// What happens to privileges that were given on objects of the system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SystemPrivileges {
+    /// They are given on the target too.
+    Restore,
+    /// They are left out: only a superuser could give them.
+    LeaveOut,
+}
+
 /// How to restore one section.
 #[derive(Debug, Clone)]
 pub struct RestoreOptions {
@@ -96,6 +105,8 @@ pub struct RestoreOptions {
     pub section: Section,
     /// Parallel connections.
     pub jobs: usize,
+    /// Privileges on objects of the system.
+    pub system_privileges: SystemPrivileges,
     /// `application_name` on the target.
     pub application_name: String,
 }
@@ -189,10 +200,29 @@ impl Archive {
     ) -> Result<(), DumpError> {
         let mut items = self.items(options.section).await?;
         items.retain(|item| !skip.contains(&(item.class, item.object)));
-        progress.expect(items.len());
-        if items.is_empty() {
-            return Ok(());
+        if options.system_privileges == SystemPrivileges::LeaveOut {
+            items.retain(|item| !item.is_system_privilege());
         }
+        progress.expect(items.len());
+        // pg_restore gives privileges last, but a role that is no superuser can only hand a table
+        // over to an owner who may already create in its schema.
+        let (schemas, rest): (Vec<_>, Vec<_>) = items.into_iter().partition(TocItem::is_of_schema);
+        for items in [schemas, rest] {
+            if !items.is_empty() {
+                self.restore_items(target, options, &items, progress)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn restore_items(
+        &self,
+        target: &Endpoint,
+        options: &RestoreOptions,
+        items: &[TocItem],
+        progress: &RestoreProgress,
+    ) -> Result<(), DumpError> {
         let list = tempfile::Builder::new()
             .prefix("pointsman-list-")
             .tempfile()

@@ -18,6 +18,7 @@
 //! index being built) are ended first.
 
 mod post_data;
+mod pre_data;
 mod records;
 mod steps;
 

@@ -102,6 +102,26 @@ pub(super) async fn undo(client: &Client, report: &mut CleanupReport) {
     }
 }
 
+/// Leaves the roles that we made ourselves a member of.
+pub(super) async fn leave_roles(client: &Client, report: &mut CleanupReport) {
+    let query = "SELECT g.role_name FROM pointsman.granted_role g
+                 WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = g.role_name)";
+    match list(client, query).await {
+        Ok(roles) => {
+            for role in roles {
+                let statement = format!("REVOKE {} FROM SESSION_USER", quote_identifier(&role));
+                note(report, &statement, client.batch_execute(&statement).await);
+            }
+        }
+        // No schema of ours, or of an older version.
+        Err(cause) if matches!(cause.sqlstate(), Some("42P01" | "3F000")) => {}
+        Err(cause) => report.left(
+            Side::Target,
+            format!("roles that we are a member of: {cause}"),
+        ),
+    }
+}
+
 /// The statement up to a verifier.
 fn undo_words(statement: &str) -> &str {
     statement

@@ -34,6 +34,21 @@ pub(super) struct TocItem {
     pub(super) line: String,
 }
 
+impl TocItem {
+    /// Whether it makes a schema or gives privileges on one.
+    pub(super) fn is_of_schema(&self) -> bool {
+        let words = self.line.split(' ').skip(3);
+        let words: Vec<&str> = words.take(3).collect();
+        matches!(words.as_slice(), ["SCHEMA", ..] | ["ACL", "-", "SCHEMA"])
+    }
+
+    /// Whether it gives privileges on an object of the system.
+    pub(super) fn is_system_privilege(&self) -> bool {
+        let mut words = self.line.split(' ').skip(3);
+        (words.next(), words.next()) == (Some("ACL"), Some("pg_catalog"))
+    }
+}
+
 /// Reads a listing; comments and lines of another form are skipped.
 pub(super) fn parse(listing: &str) -> Vec<TocItem> {
     listing.lines().filter_map(parse_line).collect()
@@ -64,5 +79,19 @@ mod tests {
         let items = parse(listing);
         let numbers: Vec<(u32, u32)> = items.iter().map(|i| (i.class, i.object)).collect();
         assert_eq!(numbers, [(2606, 16390), (0, 0)]);
+    }
+
+    #[test]
+    fn schemas_and_their_privileges_are_told_from_the_rest() {
+        let listing = "6; 2615 16386 SCHEMA - app owner\n3456; 0 0 ACL - SCHEMA app owner\n\
+            7; 0 0 ACL app TABLE t owner\n8; 0 0 COMMENT - SCHEMA app owner\n\
+            9; 1259 16390 TABLE SCHEMA t owner\n";
+        let items = parse(listing);
+        let of_schema: Vec<bool> = items.iter().map(TocItem::is_of_schema).collect();
+        assert_eq!(of_schema, [true, true, false, false, false]);
+        let [item] = &parse("3; 0 0 ACL pg_catalog TABLE pg_authid owner")[..] else {
+            panic!("one entry");
+        };
+        assert!(item.is_system_privilege() && !items.iter().any(TocItem::is_system_privilege));
     }
 }

@@ -6,7 +6,7 @@ use tokio_postgres::Client;
 use super::super::bookkeeping::object_name;
 use super::super::catalog::{Catalog, ExtensionRows, Table};
 use super::super::cleanup::{self, CleanupReport};
-use super::super::dump::{Archive, DumpTools, RestoreOptions, Section};
+use super::super::dump::{Archive, DumpTools, RestoreOptions, Section, SystemPrivileges};
 use super::super::error::SchemaError;
 use super::super::roles::{RoleSet, copy_roles};
 use super::super::settle;
@@ -15,7 +15,7 @@ use super::super::setup::{
     save_identities, source_identity,
 };
 use super::records::{Phase, Record, record_point, record_step, record_streaming};
-use super::{InitialCopy, InitialDone, InitialError, InitialStep, post_data};
+use super::{InitialCopy, InitialDone, InitialError, InitialStep, post_data, pre_data};
 use crate::copy::{self, CopyOptions, CopySnapshot, Remedy};
 use crate::stream::slot::{self, CreatedSlot, SlotFacts};
 
@@ -266,9 +266,11 @@ impl InitialCopy {
             .as_ref()
             .map(|snapshot| snapshot.snapshot_name.as_str());
         let archive = self.dump(ground, snapshot).await?;
-        let options = self.restore_options(Section::PreData);
+        let mut options = self.restore_options(Section::PreData);
+        options.system_privileges = pre_data::system_privileges(ground.target).await?;
+        let skip = pre_data::not_ours_to_make(ground.source, ground.target).await?;
         archive
-            .restore(&self.target, &options, &[], &self.restore)
+            .restore(&self.target, &options, &skip, &self.restore)
             .await?;
         record_step(ground.target, InitialStep::Structure).await?;
         Ok(archive)
@@ -291,6 +293,7 @@ impl InitialCopy {
         RestoreOptions {
             section,
             jobs,
+            system_privileges: SystemPrivileges::Restore,
             application_name: self.options.application_name(),
         }
     }

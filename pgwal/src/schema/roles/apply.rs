@@ -7,7 +7,9 @@ use tokio_postgres::Client;
 
 use super::super::error::{SchemaError, SqlCause};
 use super::super::name::{quote_identifier, quote_literal};
-use super::read::{Membership, Rank, Role, RoleSet, RoleSetting, SettingScope, VerifierAccess};
+use super::read::{
+    DatabaseGrant, Membership, Rank, Role, RoleSet, RoleSetting, SettingScope, VerifierAccess,
+};
 use super::{RolesReport, VerifierPolicy};
 
 /// Copies the source's roles to the target; may be called again after a crash.
@@ -24,6 +26,7 @@ pub async fn copy_roles(
         target,
         report: RolesReport::default(),
         power: power(target).await?,
+        ourselves: ourselves(target).await?,
     };
     work.keep_statements_out_of_the_log().await;
     for role in &source.roles {
@@ -40,6 +43,10 @@ pub async fn copy_roles(
         );
     }
     work.memberships(source, &standing).await?;
+    if work.power == Power::Ordinary {
+        work.join_owners(source).await?;
+    }
+    work.public_schema(source, &standing).await?;
     work.settings(source, &standing).await?;
     work.database(source, &standing).await?;
     Ok(work.report)
@@ -63,10 +70,19 @@ async fn power(target: &Client) -> Result<Power, SchemaError> {
     })
 }
 
+async fn ourselves(target: &Client) -> Result<String, SchemaError> {
+    let query = "SELECT session_user::pg_catalog.text";
+    let row = target.query_one(query, &[]).await;
+    let row = row.map_err(SchemaError::sql(Side::Target, "reading our own role"))?;
+    Ok(row.get(0))
+}
+
 struct Work<'a> {
     target: &'a Client,
     report: RolesReport,
     power: Power,
+    /// Our own role on the target.
+    ourselves: String,
 }
 
 impl Work<'_> {
@@ -167,6 +183,9 @@ impl Work<'_> {
         standing: &RoleSet,
         policy: VerifierPolicy,
     ) -> Result<(), SchemaError> {
+        if role.name == self.ourselves {
+            return Ok(());
+        }
         if role.rank != found.rank || role.attributes != found.attributes {
             self.report.warnings.push(format!(
                 "role {} has other attributes on the target; it was left as it is",
@@ -217,8 +236,14 @@ impl Work<'_> {
             .iter()
             .map(|membership| (membership.role.as_str(), membership.member.as_str()))
             .collect();
+        // What we may do is the operator's to say, and not the source's.
+        let ours = match self.power {
+            Power::Superuser => None,
+            Power::Ordinary => Some(self.ourselves.clone()),
+        };
         let new = |membership: &&Membership| {
-            !there.contains(&(membership.role.as_str(), membership.member.as_str()))
+            ours.as_ref() != Some(&membership.member)
+                && !there.contains(&(membership.role.as_str(), membership.member.as_str()))
         };
         for membership in source.memberships.iter().filter(new) {
             let role = quote_identifier(&membership.role);
@@ -234,16 +259,69 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Makes us a member of the roles whose objects we shall make, as far as we are not: without
+    /// that only a superuser can hand them over, or drop them again. `finish` takes it back.
+    async fn join_owners(&mut self, source: &RoleSet) -> Result<(), SchemaError> {
+        let wanted: Vec<&str> = source
+            .owners
+            .iter()
+            .chain(&self.report.created)
+            .map(String::as_str)
+            .collect();
+        let version_16 = self.version().await? >= 160_000;
+        let (hand_over, options) = match version_16 {
+            true => ("SET", " WITH INHERIT TRUE, SET TRUE"),
+            false => ("MEMBER", ""),
+        };
+        let query = format!(
+            "SELECT DISTINCT r.rolname::pg_catalog.text FROM pg_catalog.pg_roles r
+             WHERE r.rolname::pg_catalog.text = ANY ($1) AND NOT (
+                 pg_catalog.pg_has_role(session_user, r.oid, 'USAGE')
+                 AND pg_catalog.pg_has_role(session_user, r.oid, '{hand_over}')) ORDER BY 1"
+        );
+        let rows = self.target.query(&query, &[&wanted]).await;
+        let rows = rows.map_err(SchemaError::sql(Side::Target, "reading our memberships"))?;
+        for row in rows {
+            let name: String = row.get(0);
+            let statement = format!(
+                "GRANT {} TO SESSION_USER{options}; \
+                 INSERT INTO pointsman.granted_role (role_name) VALUES ({})",
+                quote_identifier(&name),
+                quote_literal(&name)
+            );
+            let what = format!("becoming a member of {name}");
+            self.run(&what, &statement, &[]).await?;
+        }
+        Ok(())
+    }
+
+    /// What may be done in the schema `public`: a dump leaves out what was the source's default,
+    /// which another version has not. `abort` puts it back from `pointsman.saved_acl`.
+    async fn public_schema(
+        &mut self,
+        source: &RoleSet,
+        standing: &RoleSet,
+    ) -> Result<(), SchemaError> {
+        let new = |grant: &&DatabaseGrant| !standing.public_grants.contains(grant);
+        for grant in source.public_grants.iter().filter(new) {
+            let to = grantee(&grant.grantee);
+            let option = grant_option(grant);
+            let statement = format!("GRANT {} ON SCHEMA public TO {to}{option}", grant.privilege);
+            let what = format!("granting {} on the schema public to {to}", grant.privilege);
+            self.run(&what, &statement, &[]).await?;
+        }
+        Ok(())
+    }
+
+    async fn version(&self) -> Result<i32, SchemaError> {
+        let query = "SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int4";
+        let row = self.target.query_one(query, &[]).await;
+        let row = row.map_err(SchemaError::sql(Side::Target, "reading its version"))?;
+        Ok(row.get(0))
+    }
+
     async fn grant_options(&self, membership: &Membership) -> Result<String, SchemaError> {
-        let row = self
-            .target
-            .query_one(
-                "SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int4",
-                &[],
-            )
-            .await
-            .map_err(SchemaError::sql(Side::Target, "reading its version"))?;
-        if row.get::<_, i32>(0) < 160_000 {
+        if self.version().await? < 160_000 {
             return Ok(if membership.admin {
                 " WITH ADMIN OPTION"
             } else {
@@ -317,20 +395,12 @@ impl Work<'_> {
             let what = format!("giving the database to {}", source.database_owner);
             self.run(&what, &statement, &[]).await?;
         }
-        let grantee = |name: &Option<String>| {
-            name.as_deref()
-                .map_or_else(|| "PUBLIC".to_owned(), quote_identifier)
-        };
         for grant in source
             .grants
             .iter()
             .filter(|grant| !standing.grants.contains(grant))
         {
-            let option = if grant.with_grant_option {
-                " WITH GRANT OPTION"
-            } else {
-                ""
-            };
+            let option = grant_option(grant);
             let to = grantee(&grant.grantee);
             let statement = format!(
                 "GRANT {} ON DATABASE {database} TO {to}{option}",
@@ -358,6 +428,19 @@ impl Work<'_> {
             }
         }
         Ok(())
+    }
+}
+
+fn grantee(name: &Option<String>) -> String {
+    name.as_deref()
+        .map_or_else(|| "PUBLIC".to_owned(), quote_identifier)
+}
+
+fn grant_option(grant: &DatabaseGrant) -> &'static str {
+    if grant.with_grant_option {
+        " WITH GRANT OPTION"
+    } else {
+        ""
     }
 }
 

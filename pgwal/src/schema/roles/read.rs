@@ -19,6 +19,10 @@ pub struct RoleSet {
     pub(super) settings: Vec<RoleSetting>,
     /// Privileges on the database.
     pub(super) grants: Vec<DatabaseGrant>,
+    /// Privileges on the schema `public`, which a dump may not have: its defaults changed in 15.
+    pub(super) public_grants: Vec<DatabaseGrant>,
+    /// Roles that own something in the database.
+    pub(super) owners: Vec<String>,
     /// The database's owner.
     pub(super) database_owner: String,
     /// Whether verifiers could be read.
@@ -86,7 +90,7 @@ pub(super) enum SettingScope {
     ThisDatabase,
 }
 
-/// A privilege on the database.
+/// A privilege on the database, or on a schema in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct DatabaseGrant {
     /// `None` for PUBLIC.
@@ -128,6 +132,14 @@ impl RoleSet {
             .query(GRANTS, &[])
             .await
             .map_err(failed("database privileges"))?;
+        let public_grants = client
+            .query(PUBLIC_GRANTS, &[])
+            .await
+            .map_err(failed("the privileges on the schema public"))?;
+        let owners = client
+            .query(OWNERS, &[])
+            .await
+            .map_err(failed("the owners of objects"))?;
         let owner = client
             .query_one(OWNER, &[])
             .await
@@ -136,14 +148,9 @@ impl RoleSet {
             roles,
             memberships: memberships.iter().map(membership).collect(),
             settings: settings.iter().filter_map(setting).collect(),
-            grants: grants
-                .iter()
-                .map(|row| DatabaseGrant {
-                    grantee: row.get(0),
-                    privilege: row.get(1),
-                    with_grant_option: row.get(2),
-                })
-                .collect(),
+            grants: grants.iter().map(grant).collect(),
+            public_grants: public_grants.iter().map(grant).collect(),
+            owners: owners.iter().map(|row| row.get(0)).collect(),
             database_owner: owner.get(0),
             verifiers,
         })
@@ -196,6 +203,14 @@ async fn read_roles(
         })
         .collect();
     Ok((roles, access))
+}
+
+fn grant(row: &Row) -> DatabaseGrant {
+    DatabaseGrant {
+        grantee: row.get(0),
+        privilege: row.get(1),
+        with_grant_option: row.get(2),
+    }
 }
 
 fn membership(row: &Row) -> Membership {
@@ -270,6 +285,26 @@ CROSS JOIN LATERAL pg_catalog.aclexplode(
     COALESCE(d.datacl, pg_catalog.acldefault('d', d.datdba))) a
 WHERE d.datname = pg_catalog.current_database() AND a.grantee <> d.datdba
 GROUP BY 1, 2 ORDER BY 1, 2";
+
+const PUBLIC_GRANTS: &str = "
+SELECT CASE WHEN a.grantee = 0 THEN NULL
+            ELSE pg_catalog.pg_get_userbyid(a.grantee)::pg_catalog.text END,
+       a.privilege_type, pg_catalog.bool_or(a.is_grantable)
+FROM pg_catalog.pg_namespace n
+CROSS JOIN LATERAL pg_catalog.aclexplode(
+    COALESCE(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) a
+WHERE n.nspname = 'public' AND a.grantee <> n.nspowner
+GROUP BY 1, 2 ORDER BY 1, 2";
+
+const OWNERS: &str = "
+SELECT DISTINCT r.rolname::pg_catalog.text
+FROM pg_catalog.pg_shdepend d
+JOIN pg_catalog.pg_roles r ON r.oid = d.refobjid
+WHERE d.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND d.deptype = 'o'
+  AND d.dbid = (SELECT b.oid FROM pg_catalog.pg_database b
+                WHERE b.datname = pg_catalog.current_database())
+  AND r.rolname !~ '^pg_'
+ORDER BY 1";
 
 const OWNER: &str = "
 SELECT pg_catalog.pg_get_userbyid(d.datdba)::pg_catalog.text FROM pg_catalog.pg_database d
