@@ -41,9 +41,9 @@ mod target_table;
 mod work;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use router::{Lsn, limits};
+use router::Lsn;
+use router::window::WindowLimits;
 use tokio::sync::mpsc;
 
 use self::execute::Executor;
@@ -72,14 +72,8 @@ pub struct ApplyOptions {
     pub ignored_origin: Option<String>,
     /// Target transactions that apply one window side by side; 1 for now.
     pub lanes: u16,
-    /// Row changes after which a step is handed on, and a window is full.
-    pub batch_rows: u64,
-    /// Bytes of row changes after which a step is handed on, and a window is full.
-    pub batch_bytes: u64,
-    /// Time after which a window is ended although more transactions are there.
-    pub commit_interval: Duration,
-    /// Time after which a position without changes is written down.
-    pub idle_interval: Duration,
+    /// How large windows may become.
+    pub window: WindowLimits,
 }
 
 impl ApplyOptions {
@@ -91,10 +85,7 @@ impl ApplyOptions {
             start,
             ignored_origin: None,
             lanes: 1,
-            batch_rows: u64::try_from(limits::BATCH_ROWS_MAX).unwrap_or(u64::MAX),
-            batch_bytes: u64::try_from(limits::BATCH_BYTES_MAX).unwrap_or(u64::MAX),
-            commit_interval: Duration::from_millis(100),
-            idle_interval: Duration::from_secs(3),
+            window: WindowLimits::default(),
         }
     }
 }

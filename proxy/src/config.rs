@@ -124,7 +124,7 @@ pub(crate) struct Apply {
     /// Target connections that apply one window.
     pub lanes: usize,
     /// Changed rows in one window at most.
-    pub window_rows: usize,
+    pub window_rows: u64,
     /// Bytes of changes held in memory for one window at most.
     pub window_bytes: ByteSize,
 }
@@ -133,8 +133,8 @@ impl Default for Apply {
     fn default() -> Self {
         Self {
             lanes: 1,
-            window_rows: router::limits::BATCH_ROWS_MAX,
-            window_bytes: ByteSize::from_bytes(router::limits::BATCH_BYTES_MAX),
+            window_rows: router::limits::WINDOW_ROWS_MAX,
+            window_bytes: ByteSize::from_bytes(router::limits::WINDOW_BYTES_MAX),
         }
     }
 }

@@ -1,13 +1,13 @@
-//! The policy of windows: when a batch goes to the target, and when it is committed.
+//! The policy of windows: when the target is given what was gathered, and when that is a commit.
 //!
 //! A window is a run of whole source transactions that the target sees as one. A big window is
 //! cheap (one commit, rows that change often are written once), a small one is fresh. So the window
-//! is as small as one transaction while the stream is quiet, and grows to its limits only while
-//! more is waiting. A transaction that is larger than a batch is flushed in several batches into
-//! the same target transaction: memory stays bounded, and the window's end is still a commit of the
-//! source.
+//! is as small as one transaction while the stream is quiet and the target is free, and grows only
+//! while the target is busy or more is waiting, up to its limits. A transaction that is larger than
+//! the limits is written in several parts into one target transaction: memory stays bounded, and
+//! the window's end is still a commit of the source.
 //!
-//! This is a value: it is told what was added and asked what to do, the time comes as an argument.
+//! This is a function of values: who applies counts and measures the time.
 
 use std::time::Duration;
 
@@ -16,150 +16,104 @@ use crate::limits;
 /// How large windows may become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WindowLimits {
-    /// Rows of one batch of net changes.
-    pub batch_rows_max: usize,
-    /// Bytes of one batch of net changes.
-    pub batch_bytes_max: usize,
-    /// Rows of one window; reached at a source commit, it ends the window.
-    pub window_rows_max: usize,
-    /// Bytes of one window.
-    pub window_bytes_max: usize,
-    /// How long a window may stay open while more is waiting.
+    /// Row changes that are held for the target at most.
+    pub rows_max: u64,
+    /// Bytes of row changes that are held for the target at most.
+    pub bytes_max: u64,
+    /// How long a window with changes stays open although the target is free.
     pub open_max: Duration,
+    /// How long a window without changes stays open: its position only has to be written down now
+    /// and then.
+    pub idle_max: Duration,
 }
 
 impl Default for WindowLimits {
     fn default() -> Self {
         Self {
-            batch_rows_max: limits::BATCH_ROWS_MAX,
-            batch_bytes_max: limits::BATCH_BYTES_MAX,
-            window_rows_max: limits::WINDOW_ROWS_MAX,
-            window_bytes_max: limits::WINDOW_BYTES_MAX,
+            rows_max: limits::WINDOW_ROWS_MAX,
+            bytes_max: limits::WINDOW_BYTES_MAX,
             open_max: limits::WINDOW_OPEN_MAX,
+            idle_max: limits::WINDOW_IDLE_MAX,
         }
     }
 }
 
-/// What is gathered of a batch: asked of the net change, since updates of one row do not add up.
+/// How much is held for the target, before it is netted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Gathered {
-    /// Rows that the batch touches.
-    pub rows: usize,
-    /// Memory that it holds.
-    pub bytes: usize,
+pub struct Volume {
+    /// Row changes.
+    pub rows: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
-/// Whether the stream has more for us at once.
+/// What a window has to commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Waiting {
-    /// The next whole transaction is already here.
-    More,
-    /// The stream is quiet.
-    Nothing,
+pub enum Content {
+    /// Only the position has moved.
+    Position,
+    /// There is something that somebody waits for: rows or markers.
+    Changes,
 }
 
-/// What to do now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Go on gathering.
-    Gather,
-    /// Write the batch into the open target transaction, and go on.
-    Flush,
-    /// Write the batch and commit the target transaction with its progress.
-    Commit,
-}
-
-/// The open window.
+/// An open window, between two source transactions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
-    limits: WindowLimits,
-    progress: Progress,
+    /// What it has to commit.
+    pub content: Content,
+    /// What is held of it; parts that the target was given already do not count.
+    pub held: Volume,
+    /// How long it is open.
+    pub age: Duration,
 }
 
+/// Whether the target can take a window now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Progress {
-    /// Nothing of a source transaction is in it.
-    Empty,
-    /// It began at this time; `flushed` is what was already written of it.
-    Open { since: Duration, flushed: Gathered },
+pub enum Target {
+    /// It would start at once.
+    Free,
+    /// It works on the one before.
+    Busy,
 }
 
-impl Window {
-    /// An empty window.
+/// What to do with an open window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// End it now, and wait for the target if that is busy.
+    End,
+    /// Take what the stream has at once; end it when there is nothing and the target is free.
+    EndWhenQuiet,
+    /// Wait for the stream; end it when nothing was added for this time.
+    EndAfter(Duration),
+}
+
+impl WindowLimits {
+    /// Whether the target must be given what is held before more is taken, even in the middle of a
+    /// source transaction.
     #[must_use]
-    pub fn new(limits: WindowLimits) -> Self {
-        Self {
-            limits,
-            progress: Progress::Empty,
-        }
+    pub fn is_full(&self, held: Volume) -> bool {
+        held.rows >= self.rows_max || held.bytes >= self.bytes_max
     }
 
-    /// A source transaction begins to be gathered at `now`, by any clock that never goes back.
-    pub fn begin(&mut self, now: Duration) {
-        if self.progress == Progress::Empty {
-            self.progress = Progress::Open {
-                since: now,
-                flushed: Gathered::default(),
-            };
-        }
-    }
-
-    /// What to do within a source transaction, after a change of it was gathered.
+    /// What to do with `window`, after a source transaction was taken whole.
     #[must_use]
-    pub fn after_change(&self, batch: Gathered) -> Verdict {
-        let WindowLimits {
-            batch_rows_max,
-            batch_bytes_max,
-            ..
-        } = self.limits;
-        if batch.rows >= batch_rows_max || batch.bytes >= batch_bytes_max {
-            Verdict::Flush
-        } else {
-            Verdict::Gather
-        }
-    }
-
-    /// What to do after a source transaction was gathered whole.
-    #[must_use]
-    pub fn after_commit(&self, batch: Gathered, waiting: Waiting, now: Duration) -> Verdict {
-        let Progress::Open { since, flushed } = self.progress else {
-            return Verdict::Gather;
+    pub fn verdict(&self, window: Window, target: Target) -> Verdict {
+        let due = match window.content {
+            Content::Changes => self.open_max,
+            Content::Position => self.idle_max,
         };
-        let is_full = flushed.rows + batch.rows >= self.limits.window_rows_max
-            || flushed.bytes + batch.bytes >= self.limits.window_bytes_max
-            || now.saturating_sub(since) >= self.limits.open_max;
-        match waiting {
-            Waiting::Nothing => Verdict::Commit,
-            Waiting::More if is_full => Verdict::Commit,
-            Waiting::More => self.after_change(batch),
-        }
-    }
-
-    /// The batch was written into the open target transaction.
-    pub fn flushed(&mut self, batch: Gathered) {
-        if let Progress::Open { flushed, .. } = &mut self.progress {
-            flushed.rows += batch.rows;
-            flushed.bytes += batch.bytes;
-        }
-    }
-
-    /// The target transaction is committed: the next window is empty.
-    pub fn committed(&mut self) {
-        self.progress = Progress::Empty;
-    }
-
-    /// Whether no source transaction is in it.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.progress == Progress::Empty
-    }
-
-    /// When the window must be committed at the next source commit, if it is open.
-    #[must_use]
-    pub fn due_at(&self) -> Option<Duration> {
-        match self.progress {
-            Progress::Empty => None,
-            Progress::Open { since, .. } => Some(since + self.limits.open_max),
+        if self.is_full(window.held) {
+            Verdict::End
+        } else if window.age >= due {
+            match target {
+                Target::Free => Verdict::End,
+                Target::Busy => Verdict::EndWhenQuiet,
+            }
+        } else {
+            match window.content {
+                Content::Changes => Verdict::EndWhenQuiet,
+                Content::Position => Verdict::EndAfter(due.saturating_sub(window.age)),
+            }
         }
     }
 }
@@ -169,101 +123,76 @@ mod tests {
     use super::*;
 
     const LIMITS: WindowLimits = WindowLimits {
-        batch_rows_max: 10,
-        batch_bytes_max: 1000,
-        window_rows_max: 25,
-        window_bytes_max: 2500,
+        rows_max: 10,
+        bytes_max: 1000,
         open_max: Duration::from_millis(100),
+        idle_max: Duration::from_secs(3),
     };
 
-    const NOW: Duration = Duration::from_secs(5);
-
-    fn rows(rows: usize) -> Gathered {
-        Gathered { rows, bytes: 0 }
+    fn holding(rows: u64, bytes: u64, age_ms: u64) -> Window {
+        Window {
+            content: Content::Changes,
+            held: Volume { rows, bytes },
+            age: Duration::from_millis(age_ms),
+        }
     }
 
-    fn bytes(bytes: usize) -> Gathered {
-        Gathered { rows: 1, bytes }
-    }
-
-    fn open() -> Window {
-        let mut window = Window::new(LIMITS);
-        window.begin(NOW);
-        window
+    fn position(age_ms: u64) -> Window {
+        Window {
+            content: Content::Position,
+            ..holding(0, 0, age_ms)
+        }
     }
 
     #[test]
     fn a_quiet_stream_commits_every_transaction() {
-        assert_eq!(
-            open().after_commit(rows(1), Waiting::Nothing, NOW),
-            Verdict::Commit
-        );
+        let window = holding(1, 10, 0);
+        assert_eq!(LIMITS.verdict(window, Target::Free), Verdict::EndWhenQuiet);
     }
 
     #[test]
-    fn a_backlog_gathers_until_a_limit_of_the_window() {
-        let mut window = open();
-        assert_eq!(
-            window.after_commit(rows(9), Waiting::More, NOW),
-            Verdict::Gather
-        );
-        assert_eq!(
-            window.after_commit(rows(10), Waiting::More, NOW),
-            Verdict::Flush
-        );
-        window.flushed(rows(10));
-        window.flushed(rows(10));
-        assert_eq!(
-            window.after_commit(rows(4), Waiting::More, NOW),
-            Verdict::Gather
-        );
-        assert_eq!(
-            window.after_commit(rows(5), Waiting::More, NOW),
-            Verdict::Commit
-        );
-        assert_eq!(
-            window.after_commit(bytes(2500), Waiting::More, NOW),
-            Verdict::Commit
-        );
+    fn a_window_grows_while_the_target_is_busy_until_a_limit() {
+        let verdict = |rows, bytes| LIMITS.verdict(holding(rows, bytes, 5000), Target::Busy);
+        assert_eq!(verdict(9, 999), Verdict::EndWhenQuiet);
+        assert_eq!(verdict(10, 0), Verdict::End);
+        assert_eq!(verdict(1, 1000), Verdict::End);
     }
 
     #[test]
-    fn a_backlog_commits_when_the_window_was_open_for_long() {
-        let window = open();
-        assert_eq!(window.due_at(), Some(NOW + LIMITS.open_max));
-        let later = NOW + LIMITS.open_max;
-        assert_eq!(
-            window.after_commit(rows(1), Waiting::More, later),
-            Verdict::Commit
-        );
+    fn a_backlog_does_not_keep_a_window_open_for_long_when_the_target_is_free() {
+        let verdict = |age_ms| LIMITS.verdict(holding(1, 10, age_ms), Target::Free);
+        assert_eq!(verdict(99), Verdict::EndWhenQuiet);
+        assert_eq!(verdict(100), Verdict::End);
     }
 
     #[test]
-    fn a_large_transaction_is_flushed_but_never_committed_in_its_middle() {
-        let mut window = open();
-        for _ in 0..100 {
-            assert_eq!(window.after_change(rows(9)), Verdict::Gather);
-            assert_eq!(window.after_change(rows(10)), Verdict::Flush);
-            assert_eq!(window.after_change(bytes(1000)), Verdict::Flush);
-            window.flushed(rows(10));
-        }
-        assert_eq!(
-            window.after_commit(rows(0), Waiting::More, NOW),
-            Verdict::Commit
-        );
+    fn a_large_transaction_is_given_in_parts() {
+        assert!(!LIMITS.is_full(Volume {
+            rows: 9,
+            bytes: 999
+        }));
+        assert!(LIMITS.is_full(Volume { rows: 10, bytes: 0 }));
+        assert!(LIMITS.is_full(Volume {
+            rows: 1,
+            bytes: 1000
+        }));
     }
 
     #[test]
-    fn a_committed_window_starts_anew() {
-        let mut window = open();
-        window.flushed(rows(24));
-        window.committed();
-        assert!(window.is_empty());
-        assert_eq!(window.due_at(), None);
-        window.begin(NOW);
+    fn the_end_of_a_transaction_that_was_given_in_parts_is_not_held_back() {
+        let window = holding(0, 0, 0);
+        assert_eq!(LIMITS.verdict(window, Target::Free), Verdict::EndWhenQuiet);
+    }
+
+    #[test]
+    fn a_position_alone_is_committed_now_and_then() {
+        let left = Verdict::EndAfter(Duration::from_secs(1));
+        assert_eq!(LIMITS.verdict(position(2000), Target::Free), left);
+        assert_eq!(LIMITS.verdict(position(2000), Target::Busy), left);
+        assert_eq!(LIMITS.verdict(position(3000), Target::Free), Verdict::End);
         assert_eq!(
-            window.after_commit(rows(1), Waiting::More, NOW),
-            Verdict::Gather
+            LIMITS.verdict(position(3000), Target::Busy),
+            Verdict::EndWhenQuiet
         );
     }
 }

@@ -1,8 +1,7 @@
 //! The gathering half: events of the stream in, steps of windows out.
 //!
-//! A window ends where a source transaction ends. When the stream is quiet that is at once; while
-//! the executing half is busy, or more transactions are there already, the window grows, until it
-//! is full. A transaction that is larger than a batch is handed on in several steps, which the
+//! [`router::window`] says when a window ends; this half keeps it, and counts and measures for it. A
+//! transaction that is larger than a window's limits is handed on in several steps, which the
 //! executing half keeps in one transaction. (At the source every unique constraint that is not
 //! deferrable holds after each row, so it holds at each of these places as well.)
 
@@ -10,6 +9,7 @@ mod batch;
 
 use std::sync::Arc;
 
+use router::window::{Content, Target, Verdict, Window};
 use router::{Cell, Change, Lsn};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -46,7 +46,7 @@ pub(super) struct Gatherer<'a, S> {
     relations: Relations<'a>,
     batch: Batch,
     place: Place,
-    window: Option<Window>,
+    open: Option<OpenWindow>,
     /// What was applied when this run began.
     resumed_at: Lsn,
     /// End of the last window that was handed on, or of what was applied at the start.
@@ -69,19 +69,10 @@ enum Place {
 
 /// A window that has transactions, or at least a position, to be committed.
 #[derive(Debug)]
-struct Window {
+struct OpenWindow {
     since: Instant,
     content: Content,
     end: WindowEnd,
-}
-
-/// Whether a window is worth a commit at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Content {
-    /// Only the position has moved.
-    Position,
-    /// Rows or markers.
-    Changes,
 }
 
 enum Next {
@@ -111,7 +102,7 @@ impl<'a, S: Events> Gatherer<'a, S> {
             relations: Relations::new(watermarks),
             batch: Batch::default(),
             place: Place::Outside,
-            window: None,
+            open: None,
             resumed_at: handed_on,
             handed_on,
             events: 0,
@@ -156,36 +147,34 @@ impl<'a, S: Events> Gatherer<'a, S> {
     }
 
     async fn next_outside(&mut self) -> Next {
-        let Some(window) = &self.window else {
-            return tokio::select! {
-                biased;
-                event = self.stream.next() => Next::Event(event),
-                _changed = self.control.changed() => Next::Control,
-                () = self.steps.closed() => Next::ExecutorGone,
-            };
-        };
-        let (content, age) = (window.content, window.since.elapsed());
-        if self.batch.is_full(self.options) {
-            return Next::Close;
-        }
-        let due = match content {
-            Content::Changes => self.options.commit_interval,
-            Content::Position => self.options.idle_interval,
-        };
-        if age >= due && self.steps.capacity() > 0 {
+        let verdict = self.verdict();
+        if verdict == Some(Verdict::End) {
             return Next::Close;
         }
         tokio::select! {
             biased;
             event = self.stream.next() => Next::Event(event),
-            permit = self.steps.reserve(), if content == Content::Changes => match permit {
-                Ok(_free) => Next::Close,
-                Err(_closed) => Next::ExecutorGone,
-            },
-            () = tokio::time::sleep(due.saturating_sub(age)), if age < due => Next::Close,
+            _free = self.steps.reserve(), if verdict == Some(Verdict::EndWhenQuiet) => Next::Close,
+            () = until(verdict) => Next::Close,
             _changed = self.control.changed() => Next::Control,
             () = self.steps.closed() => Next::ExecutorGone,
         }
+    }
+
+    /// What to do with the open window, if there is one.
+    fn verdict(&self) -> Option<Verdict> {
+        let open = self.open.as_ref()?;
+        let window = Window {
+            content: open.content,
+            held: self.batch.volume(),
+            age: open.since.elapsed(),
+        };
+        let target = if self.steps.capacity() > 0 {
+            Target::Free
+        } else {
+            Target::Busy
+        };
+        Some(self.options.window.verdict(window, target))
     }
 
     /// Takes one event in.
@@ -292,7 +281,9 @@ impl<'a, S: Events> Gatherer<'a, S> {
                 window.end.markers.extend(token);
             }
             Destination::Apply(table) => {
-                if self.batch.has_other_shape(oid, &table) || self.batch.is_full(self.options) {
+                if self.batch.has_other_shape(oid, &table)
+                    || self.options.window.is_full(self.batch.volume())
+                {
                     let step = Step {
                         changes: self.batch.take(),
                         ..Step::default()
@@ -349,14 +340,14 @@ impl<'a, S: Events> Gatherer<'a, S> {
 
     /// Up to where the stream was taken in.
     fn seen(&self) -> Lsn {
-        self.window.as_ref().map_or(self.handed_on, |window| {
+        self.open.as_ref().map_or(self.handed_on, |window| {
             window.end.end_lsn.max(self.handed_on)
         })
     }
 
     /// The open window; opens one if there is none.
-    fn window(&mut self) -> &mut Window {
-        self.window.get_or_insert_with(|| Window {
+    fn window(&mut self) -> &mut OpenWindow {
+        self.open.get_or_insert_with(|| OpenWindow {
             since: Instant::now(),
             content: Content::Position,
             end: WindowEnd::default(),
@@ -365,7 +356,7 @@ impl<'a, S: Events> Gatherer<'a, S> {
 
     /// Ends the open window, if there is one.
     async fn close(&mut self) -> Result<(), ExecutorGone> {
-        let Some(window) = self.window.take() else {
+        let Some(window) = self.open.take() else {
             return Ok(());
         };
         self.handed_on = window.end.end_lsn;
@@ -424,6 +415,14 @@ impl<'a, S: Events> Gatherer<'a, S> {
 /// The executing half ended; its own result says why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct ExecutorGone;
+
+/// Waits for the time that a verdict names, if it names one.
+async fn until(verdict: Option<Verdict>) {
+    match verdict {
+        Some(Verdict::EndAfter(rest)) => tokio::time::sleep(rest).await,
+        Some(Verdict::End | Verdict::EndWhenQuiet) | None => std::future::pending().await,
+    }
+}
 
 fn out_of_order(what: &'static str) -> ApplyError {
     ApplyError::OutOfOrder { what }

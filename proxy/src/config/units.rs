@@ -40,8 +40,8 @@ pub(crate) struct ByteSize(pub u64);
 impl ByteSize {
     /// So many bytes.
     #[must_use]
-    pub(crate) fn from_bytes(bytes: usize) -> Self {
-        Self(u64::try_from(bytes).unwrap_or(u64::MAX))
+    pub(crate) const fn from_bytes(bytes: u64) -> Self {
+        Self(bytes)
     }
 }
 

@@ -25,6 +25,7 @@ use pgwal::schema::setup::{KeylessPolicy, migration_id};
 use pgwal::session::Relay;
 use pgwal::stream::{Stream, StreamOptions};
 use pgwal::wire::Endpoint;
+use router::window::WindowLimits;
 use router::{Lsn, Side};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -217,8 +218,11 @@ impl Pump {
         let begin = &copied.start;
         let options = ApplyOptions {
             lanes: u16::try_from(self.config.apply.lanes).unwrap_or(u16::MAX),
-            batch_rows: u64::try_from(self.config.apply.window_rows).unwrap_or(u64::MAX),
-            batch_bytes: self.config.apply.window_bytes.0,
+            window: WindowLimits {
+                rows_max: self.config.apply.window_rows,
+                bytes_max: self.config.apply.window_bytes.0,
+                ..WindowLimits::default()
+            },
             ..ApplyOptions::new(&begin.slot, begin.consistent_point)
         };
         let watermarks = copied

@@ -162,7 +162,7 @@ impl Pair {
     /// Options with small waits.
     pub(crate) fn options(&self) -> ApplyOptions {
         let mut options = ApplyOptions::new(&self.slot, self.start);
-        options.idle_interval = Duration::from_millis(20);
+        options.window.idle_max = Duration::from_millis(20);
         options
     }
 

@@ -34,8 +34,8 @@ async fn an_applier_dropped_at_any_time_resumes_exactly_once() -> Result<()> {
     let mut drops = 0;
     for wait_us in (0..60).map(|n| 200 + n * 137) {
         let mut options = pair.options();
-        options.batch_rows = 5;
-        options.commit_interval = Duration::ZERO;
+        options.window.rows_max = 5;
+        options.window.open_max = Duration::ZERO;
         let mut applier = Applier::open(&pair.target_endpoint, options, HashMap::new()).await?;
         // The source sends again from the start, as if nothing had been acknowledged.
         let run = applier.run(Queue(events.clone().into()), |_lsn| {});
@@ -128,7 +128,7 @@ async fn a_large_transaction_is_applied_in_several_batches_and_one_commit() -> R
     )
     .await?;
     let mut options = pair.options();
-    options.batch_rows = 300;
+    options.window.rows_max = 300;
     let mut applier = Applier::open(&pair.target_endpoint, options, HashMap::new()).await?;
     apply_events(&mut applier, pair.events().await?).await?;
     pair.compare().await?;
@@ -152,7 +152,7 @@ async fn a_row_missing_in_a_later_batch_is_named_and_nothing_is_committed() -> R
     )
     .await?;
     let mut options = pair.options();
-    options.batch_rows = 900;
+    options.window.rows_max = 900;
     let mut applier = Applier::open(&pair.target_endpoint, options, HashMap::new()).await?;
     let error = apply_events(&mut applier, pair.events().await?)
         .await

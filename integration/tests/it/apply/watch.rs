@@ -135,7 +135,7 @@ async fn a_pause_holds_at_a_boundary_and_ends_when_dropped() -> Result<()> {
         _ => None,
     });
     let mut options = pair.options();
-    options.batch_rows = 10;
+    options.window.rows_max = 10;
     let mut applier = Applier::open(&pair.target_endpoint, options, HashMap::new()).await?;
     let handle = applier.handle();
     let pauses = async {

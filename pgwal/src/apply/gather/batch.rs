@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use router::Change;
 use router::net::NetTable;
+use router::window::Volume;
 
-use crate::apply::ApplyOptions;
 use crate::apply::error::ApplyError;
 use crate::apply::step::TableChange;
 use crate::apply::target_table::TargetTable;
@@ -16,8 +16,7 @@ use crate::apply::target_table::TargetTable;
 pub(super) struct Batch {
     tables: Vec<Gathered>,
     places: HashMap<u32, usize>,
-    changes: u64,
-    bytes: u64,
+    volume: Volume,
 }
 
 #[derive(Debug)]
@@ -51,8 +50,8 @@ impl Batch {
                 table: table.name.clone(),
                 error,
             })?;
-        self.changes += 1;
-        self.bytes += bytes;
+        self.volume.rows += 1;
+        self.volume.bytes += bytes;
         Ok(bytes)
     }
 
@@ -63,15 +62,15 @@ impl Batch {
             .is_some_and(|&place| self.tables[place].table.id != table.id)
     }
 
-    /// Whether there is as much as a step should have.
-    pub(super) fn is_full(&self, options: &ApplyOptions) -> bool {
-        self.changes >= options.batch_rows || self.bytes >= options.batch_bytes
+    /// How much was added since it was taken last.
+    pub(super) fn volume(&self) -> Volume {
+        self.volume
     }
 
     /// Takes everything.
     pub(super) fn take(&mut self) -> Vec<TableChange> {
         self.places.clear();
-        (self.changes, self.bytes) = (0, 0);
+        self.volume = Volume::default();
         let tables = std::mem::take(&mut self.tables).into_iter();
         tables
             .map(|Gathered { table, mut net }| TableChange {
