@@ -20,6 +20,7 @@ mod error;
 mod fields;
 mod login;
 mod secret;
+mod settings;
 mod socket;
 mod sql;
 
@@ -30,5 +31,6 @@ pub use fields::{FieldError, Fields};
 pub use frame::Message;
 pub use login::Credential;
 pub use secret::Secret;
+pub use settings::SESSION_SETTINGS;
 pub use socket::Socket;
 pub use sql::SqlConn;

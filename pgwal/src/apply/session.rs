@@ -32,14 +32,11 @@ const ORIGIN_RETRY: Duration = Duration::from_millis(100);
 
 /// Settings on top of those of every control connection.
 ///
-/// Values that depend on the locale or on a parsing option must be read as the stream wrote them. A
-/// generic plan finds rows by the key's index whatever the length of the arrays; sequential scans
+/// A generic plan finds rows by the key's index whatever the length of the arrays; sequential scans
 /// are off since a table may be nearly empty when its statement is planned and not when it runs
 /// (where no index helps, the planner scans all the same).
 const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
-    SET jit = off; SET lc_monetary = 'C'; SET xmloption = content; \
-    SET standard_conforming_strings = on; SET row_security = off; SET idle_session_timeout = 0; \
-    SET transaction_timeout = 0";
+    SET jit = off; SET row_security = off";
 
 /// After this time plans are made anew, with the sizes that the tables have by then.
 const PLANS_AGE_MAX: Duration = Duration::from_secs(1);
@@ -186,14 +183,7 @@ async fn set(client: &Client) -> Result<(), ApplyError> {
             failure: ServerFailure::of(&error),
         });
     }
-    for setting in SETTINGS.split("; ") {
-        match client.batch_execute(setting).await {
-            // A setting that this server's version does not have.
-            Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => {}
-            done => done.map_err(opening)?,
-        }
-    }
-    Ok(())
+    client.batch_execute(SETTINGS).await.map_err(opening)
 }
 
 /// Makes the session's commits carry the origin, if the server permits it.

@@ -4,23 +4,16 @@ use bytes::{BufMut, BytesMut};
 use tokio::select;
 
 use crate::wire::{
-    Conn, ConnReader, ConnWriter, ConnectError, Endpoint, Message, ServerError, WireError, frontend,
+    Conn, ConnReader, ConnWriter, ConnectError, Endpoint, Message, SESSION_SETTINGS, ServerError,
+    WireError, frontend,
 };
 
-/// What both sides must agree on for the text form of every value to mean the same.
-const SAME_TEXT: &str = "SET search_path = ''; SET client_encoding = 'UTF8'; \
-    SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET extra_float_digits = 3; \
-    SET bytea_output = 'hex'; SET TimeZone = 'UTC'; SET lc_monetary = 'C'; \
-    SET xmloption = 'content'; SET standard_conforming_strings = on; \
-    SET row_security = off; SET statement_timeout = 0; \
-    SET idle_in_transaction_session_timeout = 0; \
-    SELECT pg_catalog.set_config(s.name, '0', false) FROM pg_catalog.pg_settings s \
-    WHERE s.name = 'transaction_timeout'";
+/// A row that a policy hides is an error, not a row less.
+const EVERY_ROW: &str = "SET row_security = off";
 
 /// A commit that is lost in a crash is lost with its record: the table is copied again.
 /// A lock that is held for long is one of an earlier connection that the server still believes in.
-const TARGET_ONLY: &str = "SET default_transaction_read_only = off; \
-    SET synchronous_commit = off; SET lock_timeout = '60s'";
+const TARGET_ONLY: &str = "SET synchronous_commit = off; SET lock_timeout = '60s'";
 
 /// Bytes gathered into one message to the target.
 pub(super) const CHUNK_BYTES: usize = 128 * 1024;
@@ -28,19 +21,12 @@ pub(super) const CHUNK_BYTES: usize = 128 * 1024;
 /// Bytes of a message's header.
 const HEADER_BYTES: usize = 5;
 
-pub(super) async fn open_source(
-    endpoint: &Endpoint,
-    application_name: &str,
-) -> Result<Conn, LinkError> {
-    let mut conn = open(endpoint, application_name).await?;
-    conn.query(SAME_TEXT).await?;
-    conn.query("SET lock_timeout = 0").await?;
-    Ok(conn)
-}
-
-async fn open(endpoint: &Endpoint, application_name: &str) -> Result<Conn, ConnectError> {
+pub(super) async fn open(endpoint: &Endpoint, application_name: &str) -> Result<Conn, LinkError> {
     let parameters = [("application_name".to_owned(), application_name.to_owned())];
-    Conn::connect_own(endpoint, &parameters).await
+    let mut conn = Conn::connect_own(endpoint, &parameters).await?;
+    conn.query(SESSION_SETTINGS).await?;
+    conn.query(EVERY_ROW).await?;
+    Ok(conn)
 }
 
 /// A connection could not be opened or made ready.
@@ -76,7 +62,6 @@ impl TargetLink {
         application_name: &str,
     ) -> Result<Self, LinkError> {
         let mut conn = open(endpoint, application_name).await?;
-        conn.query(SAME_TEXT).await?;
         conn.query(TARGET_ONLY).await?;
         // Needs a privilege that some servers do not give. The tables have no triggers yet, so it
         // only matters for those that fire always, and nothing creates these before the rows.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use router::Side;
 
-use super::link::{LinkError, TargetLink, open_source};
+use super::link::{self, LinkError, TargetLink};
 use super::pipe::{Counts, PipeError, pipe};
 use super::plan::{Completion, Job, Plan, Reading, TablePlan};
 use super::progress::{CopyProgress, TableProgress};
@@ -122,7 +122,7 @@ impl Worker {
         let source = match &mut self.source {
             Some(source) => source,
             none => none.insert(
-                open_source(&shared.source, &shared.options.application_name)
+                link::open(&shared.source, &shared.options.application_name)
                     .await
                     .map_err(|error| at.link(Side::Source, error))?,
             ),

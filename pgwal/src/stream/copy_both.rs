@@ -9,23 +9,9 @@ use bytes::Bytes;
 use router::Lsn;
 
 use super::error::StreamError;
-use crate::wire::{Conn, ConnReader, ConnWriter, Endpoint, ServerError, WireError};
-
-/// What shapes the text of values, and timeouts that must not end the walsender.
-const SETTINGS: [&str; 12] = [
-    "SET client_encoding = 'UTF8'",
-    "SET search_path = ''",
-    "SET DateStyle = 'ISO'",
-    "SET IntervalStyle = 'postgres'",
-    "SET extra_float_digits = 1",
-    "SET bytea_output = 'hex'",
-    "SET TimeZone = 'UTC'",
-    "SET lc_monetary = 'C'",
-    "SET statement_timeout = 0",
-    "SET lock_timeout = 0",
-    "SET idle_in_transaction_session_timeout = 0",
-    "SET default_transaction_read_only = off",
-];
+use crate::wire::{
+    Conn, ConnReader, ConnWriter, Endpoint, SESSION_SETTINGS, ServerError, WireError,
+};
 
 /// A walsender that is bound to a database and streams nothing yet.
 #[derive(Debug)]
@@ -62,9 +48,7 @@ impl ReplicationConn {
             conn,
             endpoint: endpoint.to_string(),
         };
-        for setting in SETTINGS {
-            conn.query("prepare the session", setting).await?;
-        }
+        conn.query("prepare the session", SESSION_SETTINGS).await?;
         Ok(conn)
     }
 

@@ -8,14 +8,7 @@ use tokio_postgres::{Client, Config, NoTls};
 
 use super::endpoint::Endpoint;
 use super::error::ConnectError;
-
-/// What every control connection sets. By SET and not by startup options: some managed servers
-/// refuse these there.
-const SETTINGS: &str = "SET search_path = ''; SET client_encoding = 'UTF8'; \
-    SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET extra_float_digits = 1; \
-    SET bytea_output = 'hex'; SET TimeZone = 'UTC'; SET statement_timeout = 0; \
-    SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
-    SET default_transaction_read_only = off; SET synchronous_commit = on";
+use super::settings::SESSION_SETTINGS;
 
 /// A connection for control queries. It derefs to the client; dropping it closes the connection.
 #[derive(Debug)]
@@ -71,7 +64,10 @@ impl Endpoint {
                 tracing::debug!(%error, "a control connection ended");
             }
         });
-        client.batch_execute(SETTINGS).await.map_err(failed)?;
+        client
+            .batch_execute(SESSION_SETTINGS)
+            .await
+            .map_err(failed)?;
         let row = client
             .query_one("SELECT pg_catalog.pg_backend_pid()", &[])
             .await
