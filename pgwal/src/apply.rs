@@ -30,7 +30,6 @@ mod execute;
 mod failure;
 mod gather;
 mod handle;
-mod names;
 mod pipeline;
 mod raw;
 mod relations;
@@ -56,7 +55,6 @@ use crate::wire::Endpoint;
 pub use self::error::{Action, ApplyError, Doing, RowsMissing, ServerFailure, TableError};
 pub use self::events::{Blame, Events, EventsError};
 pub use self::handle::{ApplyHandle, ApplyStatus, Paused, RunState};
-pub use self::names::TableName;
 pub use self::relations::Watermarks;
 pub use self::session::OriginState;
 

@@ -5,6 +5,7 @@ pub mod apply;
 pub mod check;
 pub mod copy;
 pub mod movement;
+pub mod name;
 pub mod schema;
 pub mod session;
 pub mod stream;

@@ -10,7 +10,6 @@ pub mod cleanup;
 pub mod dump;
 pub mod error;
 pub mod initial;
-pub mod name;
 mod objects;
 pub mod patience;
 pub mod roles;

@@ -12,7 +12,6 @@ mod output;
 mod run;
 mod status;
 mod task;
-mod words;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -9,6 +9,7 @@ mod change;
 mod position;
 mod side;
 mod sync;
+mod words;
 
 pub mod cutover;
 pub mod engine;
@@ -25,3 +26,4 @@ pub use side::{Epoch, Side};
 pub use switch::{
     CaughtUp, Drained, Fenced, Gate, Held, HoldError, MustWait, Switch, Switched, Undecided,
 };
+pub use words::words;

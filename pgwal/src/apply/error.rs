@@ -13,7 +13,7 @@ use thiserror::Error;
 use super::events::{Blame, EventsError};
 pub use super::failure::ServerFailure;
 use super::failure::is_transient_state;
-use super::names::TableName;
+use crate::name::QualifiedName;
 use crate::wire::ConnectError;
 
 /// Why the applier stopped.
@@ -59,7 +59,7 @@ pub enum ApplyError {
     )]
     RowExists {
         /// The table.
-        table: TableName,
+        table: QualifiedName,
         /// Name of the violated constraint.
         constraint: String,
     },
@@ -67,7 +67,7 @@ pub enum ApplyError {
     #[error("the changes of {table} in the stream contradict each other")]
     History {
         /// The table.
-        table: TableName,
+        table: QualifiedName,
         /// What contradicts.
         #[source]
         error: NetError,
@@ -144,7 +144,7 @@ impl ApplyError {
 )]
 pub struct RowsMissing {
     /// The table.
-    pub table: TableName,
+    pub table: QualifiedName,
     /// What the source did to the rows.
     pub action: Action,
     /// Rows to be found.
@@ -167,7 +167,7 @@ pub enum TableError {
     )]
     Unknown {
         /// The table.
-        table: TableName,
+        table: QualifiedName,
     },
     /// A column of the stream is not on the target.
     #[error(
@@ -176,7 +176,7 @@ pub enum TableError {
     )]
     NewColumn {
         /// The table.
-        table: TableName,
+        table: QualifiedName,
         /// The column.
         column: String,
     },
@@ -187,7 +187,7 @@ pub enum TableError {
     )]
     GoneColumn {
         /// The table.
-        table: TableName,
+        table: QualifiedName,
         /// The column.
         column: String,
     },
@@ -198,7 +198,7 @@ pub enum TableError {
     )]
     ColumnType {
         /// The table.
-        table: TableName,
+        table: QualifiedName,
         /// The column.
         column: String,
         /// The target's type.
@@ -208,7 +208,7 @@ pub enum TableError {
     #[error("the definition of {table} changed on the source while streaming: column {column}")]
     Changed {
         /// The table.
-        table: TableName,
+        table: QualifiedName,
         /// The first column that differs.
         column: String,
     },
@@ -219,7 +219,7 @@ pub enum TableError {
     )]
     NoKeyIndex {
         /// The table.
-        table: TableName,
+        table: QualifiedName,
         /// Names of the key columns.
         key_columns: String,
     },
@@ -239,11 +239,11 @@ pub enum Doing {
     /// Reading or creating the progress row.
     Progress,
     /// Reading a table's definition.
-    Describe(TableName),
+    Describe(QualifiedName),
     /// Changing rows of a table.
-    Change(TableName),
+    Change(QualifiedName),
     /// Truncating tables.
-    Truncate(TableName),
+    Truncate(QualifiedName),
     /// Opening or committing the transaction of a window.
     Window,
 }

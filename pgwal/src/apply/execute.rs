@@ -22,12 +22,12 @@ use tokio::sync::mpsc;
 
 use super::error::{ApplyError, Doing, RowsMissing, ServerFailure};
 use super::handle::Shared;
-use super::names::TableName;
 use super::pipeline::{Answered, Pipeline};
 use super::session::Session;
 use super::step::{Step, Truncate, TruncateHow, WindowEnd};
 use super::target_table::TargetTable;
 use super::work::Work;
+use crate::name::QualifiedName;
 use rows::{Hit, Planned};
 
 /// Executes steps on the session it borrows.
@@ -329,18 +329,18 @@ impl<'w> Answers<'w, '_> {
     }
 }
 
-fn first_name(truncate: &Truncate) -> TableName {
+fn first_name(truncate: &Truncate) -> QualifiedName {
     truncate
         .tables
         .first()
-        .map_or_else(|| TableName::new("", ""), |table| table.name.clone())
+        .map_or_else(|| QualifiedName::new("", ""), |table| table.name.clone())
 }
 
 fn truncate_sql(truncate: &Truncate) -> String {
     let names: Vec<_> = truncate
         .tables
         .iter()
-        .map(|table| format!("ONLY {}", table.name.sql()))
+        .map(|table| format!("ONLY {}", table.name.quoted()))
         .collect();
     match truncate.how {
         TruncateHow::Truncate => format!("TRUNCATE {}", names.join(", ")),

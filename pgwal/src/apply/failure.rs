@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use router::words;
 use tokio_postgres::error::{DbError, SqlState};
 
 /// A server's refusal: its SQLSTATE and the names it gave, and its message only when messages of
@@ -36,7 +37,7 @@ impl ServerFailure {
                 column: refusal.column().map(str::to_owned),
             },
             None => Kind::Connection {
-                reason: reason(error),
+                reason: words(error),
             },
         };
         Self {
@@ -130,16 +131,4 @@ fn shows_no_values(refusal: &DbError) -> bool {
     shown
         .iter()
         .any(|class| refusal.code().code().starts_with(class))
-}
-
-/// Why a connection ended; the driver's own words, which hold no statement and no value.
-fn reason(error: &tokio_postgres::Error) -> String {
-    let mut reason = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        reason.push_str(": ");
-        reason.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    reason
 }

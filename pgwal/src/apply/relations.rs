@@ -12,8 +12,8 @@ use tokio_postgres::Client;
 
 use super::error::{ApplyError, TableError};
 use super::events::{Relation, RelationColumn};
-use super::names::TableName;
 use super::target_table::TargetTable;
+use crate::name::QualifiedName;
 use crate::schema::bookkeeping;
 
 /// Position of each table's copy: changes of transactions that committed before it are in the copy.
@@ -152,7 +152,7 @@ impl<'w> Relations<'w> {
 
 /// A table may get another replica identity while it streams, but no other columns.
 fn same_columns(first: &Relation, latest: &Relation) -> Result<(), TableError> {
-    let table = TableName::new(&latest.schema, &latest.name);
+    let table = QualifiedName::new(&latest.schema, &latest.name);
     if (&first.schema, &first.name) != (&latest.schema, &latest.name) {
         return Err(TableError::Unknown { table });
     }

@@ -18,9 +18,9 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Statement};
 
 use super::error::{ApplyError, Doing, ServerFailure};
-use super::names::literal;
 use super::sql::Shape;
 use super::target_table::TargetTable;
+use crate::name::quote_literal;
 use crate::wire::{Endpoint, SqlConn};
 
 /// Prepared statements kept on the session; beyond it all are given up and made again as needed.
@@ -192,7 +192,7 @@ async fn set_up_origin(
     origin_name: &str,
     application_name: &str,
 ) -> Result<OriginState, ApplyError> {
-    let name = literal(origin_name);
+    let name = quote_literal(origin_name);
     let create = format!(
         "SELECT pg_catalog.pg_replication_origin_create({name}) \
          WHERE pg_catalog.pg_replication_origin_oid({name}) IS NULL"
@@ -233,7 +233,7 @@ async fn end_lost_backends(client: &Client, application_name: &str) -> Result<()
         "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
          WHERE application_name = {} AND datname = pg_catalog.current_database() \
          AND usename = CURRENT_USER AND pid <> pg_catalog.pg_backend_pid()",
-        literal(application_name),
+        quote_literal(application_name),
     );
     client.batch_execute(&sql).await.map_err(opening)
 }

@@ -103,7 +103,7 @@ fn find_moving(table: &TargetTable, presence: &[bool]) -> (String, usize) {
     let sql = format!(
         "SELECT v.ord FROM {} v JOIN ONLY {} AS t ON {} WHERE {}",
         values.select_ordered(),
-        table.name.sql(),
+        table.name.quoted(),
         key_equality(table),
         changed.join(" OR "),
     );
@@ -116,14 +116,14 @@ fn find_missing(table: &TargetTable) -> (String, usize) {
         "SELECT v.ord FROM {} v LEFT JOIN ONLY {} AS t ON {} WHERE t.ctid IS NULL \
          ORDER BY v.ord LIMIT 1",
         values.select_ordered(),
-        table.name.sql(),
+        table.name.quoted(),
         key_equality(table),
     );
     (sql, values.len())
 }
 
 fn delete(table: &TargetTable) -> (String, usize) {
-    let name = table.name.sql();
+    let name = table.name.quoted();
     if let [key] = key_columns(table) {
         let column = &table.columns[key.column];
         if !column.array && matches!(column.reading, Reading::Cast) {
@@ -162,7 +162,7 @@ fn delete_rows(table: &TargetTable) -> (String, usize) {
             )
         })
         .collect();
-    let name = table.name.sql();
+    let name = table.name.quoted();
     let sql = format!(
         "DELETE FROM ONLY {name} AS t WHERE t.ctid = ANY (ARRAY(SELECT x.id FROM (\
          SELECT s.ctid AS id, v.times::int8 AS times, \
@@ -211,7 +211,7 @@ fn move_rows(table: &TargetTable) -> (String, usize) {
         column_list(table, &inserted),
         overriding(table),
         chosen.join(", "),
-        name = table.name.sql(),
+        name = table.name.quoted(),
     );
     (sql, values.len())
 }
@@ -226,7 +226,7 @@ fn update(table: &TargetTable, presence: &[bool]) -> (String, usize) {
     }
     let sql = format!(
         "UPDATE ONLY {} AS t SET {} FROM {} v WHERE {}",
-        table.name.sql(),
+        table.name.quoted(),
         assignments.join(", "),
         values.select(),
         key_equality(table),
@@ -242,7 +242,7 @@ fn insert(table: &TargetTable) -> (String, usize) {
     }
     let sql = format!(
         "INSERT INTO {} ({}){} SELECT * FROM {} v",
-        table.name.sql(),
+        table.name.quoted(),
         column_list(table, &inserted),
         overriding(table),
         values.select(),
@@ -254,7 +254,7 @@ fn copy(table: &TargetTable) -> String {
     let inserted: Vec<_> = table.inserted().collect();
     format!(
         "COPY {} ({}) FROM STDIN",
-        table.name.sql(),
+        table.name.quoted(),
         column_list(table, &inserted)
     )
 }

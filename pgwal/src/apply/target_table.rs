@@ -13,7 +13,7 @@ use tokio_postgres::Client;
 use self::catalog::TableCatalog;
 use super::error::{ApplyError, TableError};
 use super::events::Relation;
-use super::names::{TableName, quoted};
+use crate::name::{QualifiedName, quote_identifier};
 
 /// Types below this OID are the same on every server (`FirstGenbkiObjectId` in the server).
 const STABLE_TYPE_OID_MAX: u32 = 10_000;
@@ -23,7 +23,7 @@ const STABLE_TYPE_OID_MAX: u32 = 10_000;
 pub(super) struct TargetTable {
     /// Tells this description from all others of this run; statements are kept by it.
     pub(super) id: u64,
-    pub(super) name: TableName,
+    pub(super) name: QualifiedName,
     /// By the stream's column order.
     pub(super) columns: Vec<TargetColumn>,
     pub(super) identity: TargetIdentity,
@@ -94,13 +94,13 @@ impl TargetTable {
         relation: &Relation,
         id: u64,
     ) -> Result<Self, ApplyError> {
-        let name = TableName::new(&relation.schema, &relation.name);
+        let name = QualifiedName::new(&relation.schema, &relation.name);
         let catalog = TableCatalog::read(client, &name).await?;
         Ok(Self::matched(name, relation, &catalog, id)?)
     }
 
     fn matched(
-        name: TableName,
+        name: QualifiedName,
         relation: &Relation,
         catalog: &TableCatalog,
         id: u64,
@@ -170,7 +170,7 @@ impl TargetTable {
 impl TargetColumn {
     /// The column's quoted name.
     pub(super) fn sql(&self) -> String {
-        quoted(&self.name)
+        quote_identifier(&self.name)
     }
 
     /// SQL that makes a value of this column's type of `text`, an SQL expression of type text.
@@ -187,7 +187,7 @@ impl TargetColumn {
 }
 
 fn matched_columns(
-    name: &TableName,
+    name: &QualifiedName,
     relation: &Relation,
     catalog: &TableCatalog,
 ) -> Result<Vec<TargetColumn>, TableError> {

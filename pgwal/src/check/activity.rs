@@ -7,6 +7,7 @@ use super::CheckOptions;
 use super::report::{Advice, Level, Report};
 use super::rule::Rule;
 use super::server::Server;
+use crate::name::quote_identifier;
 
 pub(super) async fn source(
     source: &Server,
@@ -152,7 +153,7 @@ async fn timeouts(source: &Server, report: &mut Report) -> Result<(), tokio_post
         let value = source.number(name).await?.unwrap_or(0);
         if value > 0 {
             let what = format!("{name} is {value} ms for the role of pointsman");
-            let role = postgres_protocol::escape::escape_identifier(&source.role);
+            let role = quote_identifier(&source.role);
             let fix = format!("ALTER ROLE {role} SET {name} = 0");
             report.warn(Side::Source, &what, Advice { why, fix: &fix });
         }

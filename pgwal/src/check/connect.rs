@@ -2,12 +2,12 @@
 
 use std::error::Error;
 
-use postgres_protocol::escape::escape_identifier;
-use router::Side;
+use router::{Side, words};
 use tokio_postgres::error::SqlState;
 
 use super::report::{Advice, Report};
 use super::server::Server;
+use crate::name::quote_identifier;
 use crate::wire::{Conn, ConnectError, Endpoint};
 
 /// Connects, or says why it cannot be.
@@ -71,12 +71,12 @@ async fn replication_login(endpoint: &Endpoint, report: &mut Report) {
         Err(error) => {
             let what = format!(
                 "a replication connection cannot be opened: {}",
-                whole(&error)
+                words(&error)
             );
             let fix = format!(
                 "ALTER ROLE {} REPLICATION; make sure that pg_hba.conf lets the role in, and that \
                  max_wal_senders leaves a connection free",
-                escape_identifier(&endpoint.user)
+                quote_identifier(&endpoint.user)
             );
             let why = "the stream of changes is read through such a connection";
             report.fail(Side::Source, &what, Advice { why, fix: &fix });
@@ -84,22 +84,11 @@ async fn replication_login(endpoint: &Endpoint, report: &mut Report) {
     }
 }
 
-/// An error with all its causes.
-fn whole(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
-}
-
 fn refused(endpoint: &Endpoint, side: Side, error: &ConnectError, report: &mut Report) {
     let (what, fix) = match sqlstate(error) {
         Some(code) => refused_by_server(endpoint, side, error, &code),
         None => (
-            format!("{endpoint} cannot be used: {}", whole(error)),
+            format!("{endpoint} cannot be used: {}", words(error)),
             "check host and port in the URL, that the server runs and listens there \
              (listen_addresses), and that no firewall is between; if the login is refused, check \
              user and password"
@@ -126,7 +115,7 @@ fn refused_by_server(
     } else if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION {
         let fix = format!(
             "CREATE ROLE {} LOGIN, or let it in from this address in pg_hba.conf",
-            escape_identifier(user)
+            quote_identifier(user)
         );
         (
             format!("{endpoint} refuses user {user}: {}", server_message(error)),
@@ -179,5 +168,5 @@ fn server_message(error: &ConnectError) -> String {
         }
         cause = error.source();
     }
-    whole(error)
+    words(error)
 }

@@ -6,7 +6,7 @@ use super::report::{Advice, Level, Report, listed};
 use super::rule::{expand, run_all};
 use super::server::Server;
 use super::{CheckOptions, KeylessTables, LargeObjects};
-use crate::schema::name::QualifiedName;
+use crate::name::QualifiedName;
 
 mod rules;
 

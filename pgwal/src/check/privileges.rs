@@ -1,11 +1,11 @@
 //! What the roles of pointsman must be allowed, one by one, unless they are superusers.
 
-use postgres_protocol::escape::escape_identifier;
 use router::Side;
 
 use super::report::{Advice, Level, Report};
 use super::rule::{Rule, run_all};
 use super::server::Server;
+use crate::name::quote_identifier;
 
 /// A privilege: a query that gives whether it is there, and what to say if it is not.
 struct Privilege {
@@ -142,7 +142,7 @@ async fn ask(
     server: &Server,
     report: &mut Report,
 ) -> Result<(), tokio_postgres::Error> {
-    let role = escape_identifier(&server.role);
+    let role = quote_identifier(&server.role);
     let mut lacks_none = true;
     for privilege in privileges {
         if server.value(privilege.sql, &[]).await? {
@@ -152,8 +152,8 @@ async fn ask(
         let fix = privilege
             .fix
             .replace("{role}", &role)
-            .replace("{owner}", &escape_identifier(&server.owner))
-            .replace("{database}", &escape_identifier(&server.database));
+            .replace("{owner}", &quote_identifier(&server.owner))
+            .replace("{database}", &quote_identifier(&server.database));
         let what = format!("role {role} {}", privilege.lacks);
         let advice = Advice {
             why: privilege.why,
@@ -175,7 +175,7 @@ async fn replication_role(
     target: &Server,
     report: &mut Report,
 ) -> Result<(), tokio_postgres::Error> {
-    let role = escape_identifier(&target.role);
+    let role = quote_identifier(&target.role);
     let why = "triggers and foreign keys of the target would act on changes that the source's have \
                acted on already";
     if target.major() < 15 {
@@ -205,7 +205,7 @@ async fn origins(target: &Server, report: &mut Report) -> Result<(), tokio_postg
         "pg_replication_origin_xact_setup",
         "pg_replication_origin_oid",
     ];
-    let role = escape_identifier(&target.role);
+    let role = quote_identifier(&target.role);
     let why = "changes that pointsman applies must be told from the application's own after a \
                switch";
     if target.major() < 14 {

@@ -1,12 +1,12 @@
 //! Roles: who passes the fence, and who could not log in on the target.
 
-use postgres_protocol::escape::escape_identifier;
 use router::Side;
 
 use super::CheckOptions;
 use super::report::{Advice, Level, Report, listed};
 use super::rule::Rule;
 use super::server::Server;
+use crate::name::quote_identifier;
 
 pub(super) async fn source(
     source: &Server,
@@ -83,7 +83,7 @@ fn nologin_needs_superuser(source: &Server, options: &CheckOptions, report: &mut
     }
     let what = format!(
         "role {} may not set {} to NOLOGIN",
-        escape_identifier(&source.role),
+        quote_identifier(&source.role),
         listed(&options.nologin)
     );
     let advice = Advice {
@@ -105,12 +105,12 @@ async fn members_of_ours(
     let Some(first) = members.first() else {
         return Ok(());
     };
-    let role = escape_identifier(&source.role);
+    let role = quote_identifier(&source.role);
     let what = format!(
         "roles that inherit from {role}, the role of pointsman: {}",
         listed(&members)
     );
-    let fix = format!("REVOKE {role} FROM {}", escape_identifier(first));
+    let fix = format!("REVOKE {role} FROM {}", quote_identifier(first));
     let why = "behind the fence only the role of pointsman may connect, and they inherit it";
     report.fail(Side::Source, &what, Advice { why, fix: &fix });
     Ok(())
@@ -143,7 +143,7 @@ async fn md5(
     };
     let fix = format!(
         "SET password_encryption = 'scram-sha-256'; ALTER ROLE {} PASSWORD '...' on the source",
-        escape_identifier(first)
+        quote_identifier(first)
     );
     let why = "version 18 warns about md5 passwords and a later one drops them; a pg_hba.conf that \
                asks for scram-sha-256 refuses them";
@@ -192,7 +192,7 @@ async fn missing(
          ROLE {} LOGIN PASSWORD 'SCRAM-SHA-256$...'",
         missing
             .first()
-            .map(|name| escape_identifier(name))
+            .map(|name| quote_identifier(name))
             .unwrap_or_default()
     );
     let why = "their clients could not log in after the switch, and what they own cannot be \

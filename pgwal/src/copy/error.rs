@@ -3,8 +3,8 @@
 use router::Side;
 use thiserror::Error;
 
+use crate::name::QualifiedName;
 use crate::schema::error::SchemaError;
-use crate::schema::name::QualifiedName;
 use crate::wire::{ConnectError, WireError};
 
 /// The copy ended before all tables were copied.

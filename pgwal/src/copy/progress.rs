@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
+use crate::name::QualifiedName;
 use crate::schema::catalog::Table;
-use crate::schema::name::QualifiedName;
 
 /// The copy's progress.
 #[derive(Debug, Default)]

@@ -6,9 +6,9 @@ use router::{Lsn, Side};
 use tokio_postgres::Client;
 
 use super::CopyError;
+use crate::name::{QualifiedName, quote_literal};
 use crate::schema::catalog::Table;
 use crate::schema::error::SchemaError;
-use crate::schema::name::QualifiedName;
 use crate::wire::{Endpoint, SqlConn};
 
 /// A copied table.
@@ -100,8 +100,8 @@ impl Records {
 
     /// Empties a table that is going to be copied in ranges, and forgets its earlier ranges.
     pub(super) async fn empty_split_table(&self, table: &Table) -> Result<(), CopyError> {
-        let schema = crate::schema::name::quote_literal(&table.name.schema);
-        let name = crate::schema::name::quote_literal(&table.name.name);
+        let schema = quote_literal(&table.name.schema);
+        let name = quote_literal(&table.name.name);
         let block = format!(
             "BEGIN; TRUNCATE ONLY {};
              DELETE FROM pointsman.copied_range WHERE schema_name = {schema} AND table_name = {name};

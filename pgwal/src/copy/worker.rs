@@ -10,9 +10,9 @@ use super::plan::{Completion, Job, Plan, Reading, TablePlan};
 use super::progress::{CopyProgress, TableProgress};
 use super::throttle::Throttle;
 use super::{CopyError, CopyOptions, CopySnapshot};
+use crate::name::quote_literal;
 use crate::schema::catalog::Table;
 use crate::schema::error::{is_transient_sqlstate, message_without_values};
-use crate::schema::name::quote_literal;
 use crate::wire::{Conn, ConnectError, Endpoint, ServerError, WireError};
 
 /// What all workers of a run share.

@@ -24,7 +24,6 @@ mod state;
 
 use std::time::Duration;
 
-use postgres_protocol::escape::escape_literal;
 use router::Epoch;
 use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
@@ -33,6 +32,7 @@ use tokio_postgres::{Client, Row, Statement};
 
 use self::acl::{AclItem, Parties};
 use self::sessions::{EndStatements, Spared};
+use crate::name::{quote_identifier, quote_literal};
 
 pub use self::acl::AclSyntax;
 pub use self::error::FenceError;
@@ -297,7 +297,7 @@ impl Fence {
         sql.push_str(&save_statement(facts, epoch));
         sql.push_str(&acl::revoke_from_others(&parties, &items));
         for role in &facts.nologin {
-            let role = postgres_protocol::escape::escape_identifier(role);
+            let role = quote_identifier(role);
             sql.push_str(&format!("ALTER ROLE {role} NOLOGIN;\n"));
         }
         // Several statements in one simple query are one transaction, in one round trip.
@@ -393,11 +393,11 @@ fn save_statement(facts: &Facts, epoch: Epoch) -> String {
     let saved = facts
         .saved
         .as_deref()
-        .map_or_else(|| "NULL".to_owned(), escape_literal);
+        .map_or_else(|| "NULL".to_owned(), quote_literal);
     let nologin: Vec<_> = facts
         .nologin
         .iter()
-        .map(|role| escape_literal(role))
+        .map(|role| quote_literal(role))
         .collect();
     let (oid, epoch, nologin) = (facts.oid, epoch.0, nologin.join(", "));
     format!(

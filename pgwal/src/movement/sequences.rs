@@ -7,9 +7,10 @@
 use std::collections::HashMap;
 
 use futures_util::future::try_join_all;
-use postgres_protocol::escape::escape_identifier;
 use thiserror::Error;
 use tokio_postgres::{Client, Statement};
+
+use crate::name::quote_identifier;
 
 /// Sequences read by one statement; a statement with more takes long to plan.
 const SEQUENCES_PER_STATEMENT: usize = 500;
@@ -203,7 +204,7 @@ impl Sequences {
 }
 
 fn full_name(schema: &str, name: &str) -> String {
-    format!("{}.{}", escape_identifier(schema), escape_identifier(name))
+    format!("{}.{}", quote_identifier(schema), quote_identifier(name))
 }
 
 /// Finds the target's sequence for each of the source's.

@@ -6,8 +6,10 @@
 //! What that demands (resolving the journal, lowering a fence) may be done again at any time, and
 //! afterwards the facts are read anew.
 
-use router::Epoch;
+use std::error::Error;
+
 use router::cutover::standing::{self, Standing};
+use router::{Epoch, words};
 use tokio_postgres::Client;
 
 use super::fence::{self, FenceState};
@@ -115,18 +117,10 @@ async fn journal_if_there(client: &Client) -> Result<Vec<Movement>, JournalError
 }
 
 /// An answer that cannot be had or read tells nothing, whatever the cause.
-fn told<T, E: std::error::Error>(answer: Result<T, E>) -> Told<T> {
+fn told<T, E: Error + 'static>(answer: Result<T, E>) -> Told<T> {
     match answer {
         Ok(facts) => Told::Facts(facts),
-        Err(error) => {
-            let mut why = error.to_string();
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                why.push_str(&format!(": {error}"));
-                cause = error.source();
-            }
-            Told::Unreachable(why)
-        }
+        Err(error) => Told::Unreachable(words(&error)),
     }
 }
 

@@ -10,7 +10,7 @@ mod read;
 pub use drift::Drift;
 pub use filter::TableFilter;
 
-use super::name::QualifiedName;
+use crate::name::{QualifiedName, quote_identifier};
 
 /// A database's tables and what belongs to them.
 #[derive(Debug, Clone, Default)]
@@ -225,7 +225,7 @@ impl Table {
             .columns
             .iter()
             .filter(|column| column.origin.is_carried())
-            .map(|column| super::name::quote_identifier(&column.name))
+            .map(|column| quote_identifier(&column.name))
             .collect();
         quoted.join(", ")
     }

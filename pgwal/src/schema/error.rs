@@ -6,9 +6,9 @@ use router::Side;
 use thiserror::Error;
 use tokio_postgres::error::DbError;
 
-use super::name::QualifiedName;
 use crate::movement::journal::JournalError;
 use crate::movement::sequences::SequenceError;
+use crate::name::QualifiedName;
 use crate::wire::ConnectError;
 
 /// A statement that a server refused, or a connection that broke.

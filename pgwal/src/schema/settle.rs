@@ -14,8 +14,8 @@ use tokio_postgres::Client;
 
 use super::catalog::{Catalog, MaterializedView, TableKind, ViewContent};
 use super::error::{SchemaError, SqlCause};
-use super::name::{QualifiedName, some_of};
 use crate::movement::sequences::Sequences;
+use crate::name::{QualifiedName, some_of};
 use crate::wire::Endpoint;
 
 /// Our DDL must not set off the application's event triggers.

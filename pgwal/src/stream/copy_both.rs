@@ -9,6 +9,7 @@ use bytes::Bytes;
 use router::Lsn;
 
 use super::error::StreamError;
+use crate::name::quote_identifier;
 use crate::wire::{
     Conn, ConnReader, ConnWriter, Endpoint, SESSION_SETTINGS, ServerError, WireError,
 };
@@ -186,16 +187,12 @@ fn start_command(slot: &str, publication: &str, start: Lsn, server_major: u32) -
         "START_REPLICATION SLOT {} LOGICAL {start} \
          (proto_version '{version}', publication_names {}{streaming})",
         quote_identifier(slot),
-        quote_literal(&quote_identifier(publication)),
+        command_literal(&quote_identifier(publication)),
     )
 }
 
-pub(super) fn quote_identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
 /// A string constant of a replication command: there a backslash is an ordinary character.
-pub(super) fn quote_literal(text: &str) -> String {
+fn command_literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 

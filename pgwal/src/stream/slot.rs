@@ -20,8 +20,9 @@ pub use blockers::Blocker;
 pub use facts::{SlotFacts, WalStatus};
 pub use resume::{Resume, ResumeError, resume_check};
 
-use super::copy_both::{ReplicationConn, Rows, quote_identifier, text};
+use super::copy_both::{ReplicationConn, Rows, text};
 use super::error::StreamError;
+use crate::name::quote_identifier;
 use crate::wire::{ConnectError, Endpoint, ServerError};
 use blockers::Watch;
 

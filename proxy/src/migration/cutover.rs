@@ -24,7 +24,7 @@ use super::sessions::RelaySessions;
 use crate::admin::protocol::Response;
 use crate::config::{Config, OnLongTransaction, OnUnmovableSession};
 use crate::exit::Exit;
-use crate::words::words;
+use router::words;
 
 /// More log than this that is not applied yet, and the cutover is not begun: the pause would be
 /// spent on catching up.

@@ -7,7 +7,7 @@ use pgwal::wire::Endpoint;
 use tracing::warn;
 
 use crate::admin::protocol::Response;
-use crate::words::words;
+use router::words;
 
 /// Removes everything of ours after the switch.
 pub(super) async fn finish(source: &Endpoint, target: &Endpoint, lift_fence: bool) -> Response {

@@ -19,7 +19,7 @@ use router::{CaughtUp, Drained, Fenced, Held, Switch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::words::words;
+use router::words;
 
 /// How long one attempt of what is tried again may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -33,7 +33,7 @@ use tracing::{info, warn};
 use self::failure::Attempt;
 use super::board::{Board, Life};
 use crate::config::{Config, KeylessTables};
-use crate::words::words;
+use router::words;
 
 /// The first pause before trying again; it doubles.
 const RETRY_FIRST: Duration = Duration::from_millis(200);

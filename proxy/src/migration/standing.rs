@@ -15,7 +15,7 @@ use router::{Epoch, Side};
 use tracing::{info, warn};
 
 use super::board::Board;
-use crate::words::words;
+use router::words;
 
 /// Pause before the servers are asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(500);

@@ -21,7 +21,7 @@ fn table(key: &[usize]) -> TargetTable {
     });
     TargetTable {
         id: 0,
-        name: crate::apply::names::TableName::new("shop", "o\"rders"),
+        name: crate::name::QualifiedName::new("shop", "o\"rders"),
         columns: vec![
             column("id", "integer"),
             column("note", "text"),

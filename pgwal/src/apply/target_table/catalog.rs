@@ -4,7 +4,7 @@ use tokio_postgres::{Client, Row};
 
 use super::{Reading, TargetColumn, Writing};
 use crate::apply::error::{ApplyError, Doing, ServerFailure, TableError};
-use crate::apply::names::TableName;
+use crate::name::QualifiedName;
 
 /// A table, as far as applying needs to know it.
 #[derive(Debug, Default)]
@@ -104,7 +104,7 @@ WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = $1
   AND d.refobjid = $1 AND d.refobjsubid > 0";
 
 impl TableCatalog {
-    pub(super) async fn read(client: &Client, name: &TableName) -> Result<Self, ApplyError> {
+    pub(super) async fn read(client: &Client, name: &QualifiedName) -> Result<Self, ApplyError> {
         Self::read_all(client, name)
             .await
             .map_err(|error| ApplyError::Server {
@@ -121,14 +121,14 @@ impl TableCatalog {
 
     async fn read_all(
         client: &Client,
-        name: &TableName,
+        name: &QualifiedName,
     ) -> Result<Option<Self>, tokio_postgres::Error> {
         let found = client
             .query_opt(
                 "SELECT c.oid FROM pg_catalog.pg_class c
                  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                  WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')",
-                &[&name.schema, &name.table],
+                &[&name.schema, &name.name],
             )
             .await?;
         let Some(found) = found else { return Ok(None) };

@@ -4,7 +4,7 @@ use super::catalog::{CatalogIndex, TableCatalog};
 use super::{KeyColumn, TargetIdentity};
 use crate::apply::error::TableError;
 use crate::apply::events::{Relation, ReplicaIdentity};
-use crate::apply::names::TableName;
+use crate::name::QualifiedName;
 
 /// What identifies the rows, and the position of the index that does.
 ///
@@ -14,7 +14,7 @@ use crate::apply::names::TableName;
 ///   primary key first.
 /// * Else rows are known only as a whole.
 pub(super) fn identity(
-    name: &TableName,
+    name: &QualifiedName,
     relation: &Relation,
     catalog: &TableCatalog,
 ) -> Result<(TargetIdentity, Option<usize>), TableError> {

@@ -61,7 +61,7 @@ fn unique(keys: &[i16]) -> CatalogIndex {
 }
 
 fn matched(relation: &Relation, catalog: &TableCatalog) -> Result<TargetTable, TableError> {
-    TargetTable::matched(TableName::new("s", "t"), relation, catalog, 0)
+    TargetTable::matched(QualifiedName::new("s", "t"), relation, catalog, 0)
 }
 
 const ABC: [(&str, Writing); 3] = [

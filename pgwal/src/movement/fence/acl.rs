@@ -4,8 +4,9 @@
 //! `aclitem` is described in the manual's section "Privileges": `grantee=privileges/grantor`, a
 //! missing grantee is PUBLIC, `c` is CONNECT, and `*` after it is the grant option.
 
-use postgres_protocol::escape::escape_identifier;
 use thiserror::Error;
+
+use crate::name::quote_identifier;
 
 /// Whether an ACL item holds CONNECT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +97,7 @@ pub(super) struct Parties<'a> {
 
 impl Parties<'_> {
     fn database(&self) -> String {
-        escape_identifier(self.database)
+        quote_identifier(self.database)
     }
 
     fn is_us(&self, item: &AclItem) -> bool {
@@ -105,7 +106,7 @@ impl Parties<'_> {
 }
 
 fn grantee_sql(grantee: Option<&str>) -> String {
-    grantee.map_or_else(|| "PUBLIC".to_owned(), escape_identifier)
+    grantee.map_or_else(|| "PUBLIC".to_owned(), quote_identifier)
 }
 
 /// The statements that leave CONNECT to us alone, after [`grant_to_us`] was run.
@@ -113,7 +114,7 @@ pub(super) fn revoke_from_others(parties: &Parties<'_>, items: &[AclItem]) -> St
     let database = parties.database();
     let mut grantees = vec!["PUBLIC".to_owned()];
     if parties.owner != parties.us {
-        grantees.push(escape_identifier(parties.owner));
+        grantees.push(quote_identifier(parties.owner));
     }
     for item in items
         .iter()
@@ -132,7 +133,7 @@ pub(super) fn revoke_from_others(parties: &Parties<'_>, items: &[AclItem]) -> St
         // What we granted onwards would outlive the statement above, which speaks as the owner.
         sql.push_str(&format!(
             "REVOKE GRANT OPTION FOR CONNECT ON DATABASE {database} FROM {} CASCADE;\n",
-            escape_identifier(parties.us)
+            quote_identifier(parties.us)
         ));
     }
     sql
@@ -143,7 +144,7 @@ pub(super) fn grant_to_us(parties: &Parties<'_>) -> String {
     format!(
         "GRANT CONNECT ON DATABASE {} TO {};\n",
         parties.database(),
-        escape_identifier(parties.us)
+        quote_identifier(parties.us)
     )
 }
 
@@ -171,7 +172,7 @@ pub(super) fn grant_back(
         if item.grantor == parties.owner {
             sql.push_str(&grant);
         } else if may_become(&item.grantor) {
-            let grantor = escape_identifier(&item.grantor);
+            let grantor = quote_identifier(&item.grantor);
             sql.push_str(&format!(
                 "SET LOCAL ROLE {grantor};\n{grant}SET LOCAL ROLE NONE;\n"
             ));
@@ -186,7 +187,7 @@ pub(super) fn grant_back(
         None | Some(Connect::No) => sql.push_str(&format!(
             "REVOKE CONNECT ON DATABASE {} FROM {} CASCADE;\n",
             parties.database(),
-            escape_identifier(parties.us)
+            quote_identifier(parties.us)
         )),
         Some(Connect::Granted | Connect::Grantable) => {}
     }

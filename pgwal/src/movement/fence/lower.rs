@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use postgres_protocol::escape::{escape_identifier, escape_literal};
 use router::Epoch;
 use tokio::time::Instant;
 use tokio_postgres::Client;
@@ -11,6 +10,7 @@ use tokio_postgres::error::SqlState;
 use super::acl::{self, AclItem, Parties};
 use super::state::{FenceRow, fence_row, has_table};
 use super::{FenceError, state};
+use crate::name::{quote_identifier, quote_literal};
 
 /// A fence that is down.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -231,7 +231,7 @@ impl Now {
             sql.push_str(&self.exact_statement(row));
         }
         for role in row.nologin.iter().filter(|role| !self.is_gone(role)) {
-            sql.push_str(&format!("ALTER ROLE {} LOGIN;\n", escape_identifier(role)));
+            sql.push_str(&format!("ALTER ROLE {} LOGIN;\n", quote_identifier(role)));
         }
         sql.push_str(&format!(
             "UPDATE pointsman.fence SET state = 'down', epoch = {}, \
@@ -277,7 +277,7 @@ fn saved_sql(row: &FenceRow) -> String {
     let text = row
         .datacl
         .as_deref()
-        .map_or_else(|| "NULL".to_owned(), escape_literal);
+        .map_or_else(|| "NULL".to_owned(), quote_literal);
     format!("{text}::aclitem[]")
 }
 

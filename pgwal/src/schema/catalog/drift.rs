@@ -9,8 +9,8 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-use super::super::name::QualifiedName;
 use super::{Catalog, ColumnOrigin, Table};
+use crate::name::QualifiedName;
 
 /// One difference between an earlier and a later catalog.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Which tables are copied: patterns over `schema.table`.
 
-use super::super::name::QualifiedName;
+use crate::name::QualifiedName;
 
 /// Include and exclude patterns. Without any include pattern everything is included.
 ///

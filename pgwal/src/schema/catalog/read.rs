@@ -10,12 +10,12 @@ use router::Side;
 use tokio_postgres::{Client, Row};
 
 use super::super::error::SchemaError;
-use super::super::name::QualifiedName;
 use super::{
     Catalog, Choice, Column, ColumnOrigin, EnumType, Extension, ExtensionMember, ExtensionRows,
     ForeignKey, KeyKind, MaterializedView, Nullability, Persistence, ReplicaIdentity, Sequence,
     SequenceOwner, Table, TableFilter, TableKey, TableKind, ViewContent,
 };
+use crate::name::QualifiedName;
 
 impl Catalog {
     /// Reads the catalog of the connected database.

@@ -8,10 +8,10 @@ use tokio_postgres::Client;
 
 use super::super::bookkeeping::object_name;
 use super::super::error::SqlCause;
-use super::super::name::{QualifiedName, quote_identifier, quote_literal};
 use super::super::patience::LockPatience;
 use super::{CleanupReport, FENCE_TIMEOUT, FenceFate};
 use crate::movement::fence;
+use crate::name::{QualifiedName, quote_identifier, quote_literal};
 
 /// How long a slot or origin may stay in use after its user was ended.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -4,10 +4,10 @@ use router::Side;
 use tokio_postgres::Client;
 
 use super::super::error::SqlCause;
-use super::super::name::quote_identifier;
 use super::super::objects;
 use super::server::{comment_literal, with_forgetting};
 use super::{CleanupReport, acl};
+use crate::name::quote_identifier;
 
 /// Rounds of dropping: what hung on something else in one round goes in the next.
 const ROUNDS_MAX: usize = 5;

@@ -6,11 +6,11 @@ use router::Side;
 use tokio_postgres::Client;
 
 use super::super::error::{SchemaError, SqlCause};
-use super::super::name::{quote_identifier, quote_literal};
 use super::read::{
     DatabaseGrant, Membership, Rank, Role, RoleSet, RoleSetting, SettingScope, VerifierAccess,
 };
 use super::{RolesReport, VerifierPolicy};
+use crate::name::{quote_identifier, quote_literal};
 
 /// Copies the source's roles to the target; may be called again after a crash.
 ///

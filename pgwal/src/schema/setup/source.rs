@@ -8,9 +8,9 @@ use tokio_postgres::Client;
 use super::super::bookkeeping::{FORMAT, MARKER_TABLE, SCHEMA, SOURCE_DDL, object_name};
 use super::super::catalog::{Catalog, KeyKind, ReplicaIdentity, Table};
 use super::super::error::SchemaError;
-use super::super::name::{QualifiedName, quote_identifier, quote_literal, some_of};
 use super::super::patience::LockPatience;
 use super::is_prepared;
+use crate::name::{QualifiedName, quote_identifier, quote_literal, some_of};
 
 /// What to do with a table by whose rows nothing can be found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -6,10 +6,10 @@ use tokio_postgres::Client;
 use super::super::bookkeeping::{FORMAT, SCHEMA, TARGET_DDL, object_name};
 use super::super::catalog::Extension;
 use super::super::error::SchemaError;
-use super::super::name::{quote_literal, some_of};
 use super::super::objects;
 use super::is_prepared;
 use super::source::{IdentityChange, SourceIdentity};
+use crate::name::{quote_literal, some_of};
 
 /// How to prepare the target.
 #[derive(Debug, Clone)]

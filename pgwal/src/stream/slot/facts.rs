@@ -4,7 +4,8 @@ use router::Lsn;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::SlotError;
-use crate::stream::copy_both::{ReplicationConn, quote_literal, text};
+use crate::name::quote_literal;
+use crate::stream::copy_both::{ReplicationConn, text};
 use crate::stream::error::StreamError;
 
 /// A slot as `pg_replication_slots` shows it.

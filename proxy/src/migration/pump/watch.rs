@@ -8,7 +8,7 @@ use tracing::debug;
 
 use crate::config::Config;
 use crate::migration::cutover;
-use crate::words::words;
+use router::words;
 
 /// How often the two catalogs are compared. A table that appears and takes rows in between is found
 /// all the same: by the next look, or by the one before a cutover.
