@@ -17,4 +17,5 @@ mod ready;
 mod relay;
 mod schema;
 mod servers;
+mod settings;
 mod stream;

@@ -1,13 +1,10 @@
 //! What is going on in the source right now that a migration would have to wait for or could not
 //! stop.
 
-use router::Side;
-
 use super::CheckOptions;
-use super::report::{Advice, Level, Report};
+use super::report::{Level, Report};
 use super::rule::Rule;
 use super::server::Server;
-use crate::name::quote_identifier;
 
 pub(super) async fn source(
     source: &Server,
@@ -29,8 +26,7 @@ pub(super) async fn source(
     WORKERS
         .run(source, &[&options.trusted_workers], report)
         .await?;
-    ASYNCHRONOUS.run(source, &[], report).await?;
-    timeouts(source, report).await
+    ASYNCHRONOUS.run(source, &[], report).await
 }
 
 const PREPARED: Rule = Rule {
@@ -137,26 +133,3 @@ const ASYNCHRONOUS: Rule = Rule {
     fix: "nothing for the migration's sake",
     none: "",
 };
-
-/// Timeouts that would end the connections of pointsman.
-async fn timeouts(source: &Server, report: &mut Report) -> Result<(), tokio_postgres::Error> {
-    for (name, why) in [
-        (
-            "idle_session_timeout",
-            "a control connection that waits for its next task would be ended",
-        ),
-        (
-            "transaction_timeout",
-            "the transactions of the copy last as long as their tables are big",
-        ),
-    ] {
-        let value = source.number(name).await?.unwrap_or(0);
-        if value > 0 {
-            let what = format!("{name} is {value} ms for the role of pointsman");
-            let role = quote_identifier(&source.role);
-            let fix = format!("ALTER ROLE {role} SET {name} = 0");
-            report.warn(Side::Source, &what, Advice { why, fix: &fix });
-        }
-    }
-    Ok(())
-}

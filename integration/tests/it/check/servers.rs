@@ -112,7 +112,7 @@ async fn an_older_target_and_missing_minor_versions_are_named() {
 }
 
 /// What the narrow servers below are told, by words.
-const NARROW: [(Level, &[&str]); 13] = [
+const NARROW: [(Level, &[&str]); 11] = [
     (
         Level::Fail,
         &[
@@ -128,11 +128,6 @@ const NARROW: [(Level, &[&str]); 13] = [
     (Level::Warn, &["max_slot_wal_keep_size is 64 MB", "[spool]"]),
     (Level::Warn, &["wal_sender_timeout is 2000 ms"]),
     (Level::Warn, &["idle_replication_slot_timeout"]),
-    (
-        Level::Warn,
-        &["idle_session_timeout is 300000", "ALTER ROLE \"postgres\""],
-    ),
-    (Level::Warn, &["transaction_timeout is 60000"]),
     (Level::Warn, &["synchronous_commit is off for: the server"]),
     (Level::Warn, &["target: wal_level is replica", "rollback"]),
     (
@@ -152,8 +147,6 @@ async fn replication_settings_that_do_not_do_are_told_with_the_statement_to_run(
         .set("max_slot_wal_keep_size", "64MB")
         .set("wal_sender_timeout", "2s")
         .set("idle_replication_slot_timeout", "1h")
-        .set("idle_session_timeout", "5min")
-        .set("transaction_timeout", "1min")
         .set("synchronous_commit", "off")
         .set("max_connections", "100");
     let source = PgServer::start(18, narrow).await.unwrap();
