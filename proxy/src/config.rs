@@ -11,6 +11,7 @@ mod units;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use pgwal::schema::catalog::TableFilter;
 use pgwal::wire::{Endpoint, Secret};
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,9 @@ pub(crate) struct Config {
     pub target: Option<String>,
     /// Where applications connect.
     pub listen: SocketAddr,
+    /// `[tls]`: not in this version.
+    #[serde(default)]
+    pub tls: Option<toml::Table>,
     /// How clients and servers are logged in.
     #[serde(default)]
     pub auth: Auth,
@@ -91,10 +95,8 @@ pub(crate) struct Copy {
     pub workers: usize,
     /// Bytes a second over all workers; none means no limit.
     pub bandwidth_limit: Option<ByteSize>,
-    /// Schemas or `schema.table` names to move; empty means all.
-    pub include: Vec<String>,
-    /// Schemas or `schema.table` names to leave out.
-    pub exclude: Vec<String>,
+    /// Whose rows are moved.
+    pub tables: Tables,
     /// Tables that have no key.
     pub keyless_tables: KeylessTables,
     /// Folder of `pg_dump` and `pg_restore`; none means they are looked for.
@@ -103,13 +105,29 @@ pub(crate) struct Copy {
     pub lock_timeout: Period,
 }
 
+/// `[copy.tables]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Tables {
+    /// Schemas or `schema.table` names to move; empty means all.
+    pub include: Vec<String>,
+    /// Schemas or `schema.table` names to leave out.
+    pub exclude: Vec<String>,
+}
+
+impl Tables {
+    /// The filter that they mean.
+    pub(crate) fn filter(&self) -> TableFilter {
+        TableFilter::new(self.include.clone(), self.exclude.clone())
+    }
+}
+
 impl Default for Copy {
     fn default() -> Self {
         Self {
             workers: 4,
             bandwidth_limit: None,
-            include: Vec::new(),
-            exclude: Vec::new(),
+            tables: Tables::default(),
             keyless_tables: KeylessTables::default(),
             pg_dump_dir: None,
             lock_timeout: Period::from_millis(2_000),
@@ -123,18 +141,34 @@ impl Default for Copy {
 pub(crate) struct Apply {
     /// Target connections that apply one window.
     pub lanes: usize,
-    /// Changed rows in one window at most.
-    pub window_rows: u64,
-    /// Bytes of changes held in memory for one window at most.
-    pub window_bytes: ByteSize,
+    /// How much one window may hold.
+    pub window: Window,
+}
+
+/// `[apply.window]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Window {
+    /// Changed rows at most.
+    pub rows: u64,
+    /// Bytes of changes held in memory at most.
+    pub bytes: ByteSize,
 }
 
 impl Default for Apply {
     fn default() -> Self {
         Self {
             lanes: 1,
-            window_rows: router::limits::WINDOW_ROWS_MAX,
-            window_bytes: ByteSize::from_bytes(router::limits::WINDOW_BYTES_MAX),
+            window: Window::default(),
+        }
+    }
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self {
+            rows: router::limits::WINDOW_ROWS_MAX,
+            bytes: ByteSize::from_bytes(router::limits::WINDOW_BYTES_MAX),
         }
     }
 }
@@ -164,6 +198,7 @@ impl Default for Spool {
 pub(crate) enum OnLongTransaction {
     /// The cutover is given up; the source serves on.
     #[default]
+    #[serde(alias = "abort")]
     Refuse,
     /// Its session is ended with the server's own "terminating connection" error.
     End,
@@ -192,6 +227,8 @@ pub(crate) struct Cutover {
     pub on_long_transaction: OnLongTransaction,
     /// Sessions whose state cannot be moved.
     pub on_unmovable_session: OnUnmovableSession,
+    /// Whether reads go on while writes wait; not in this version.
+    pub reads_during_hold: bool,
 }
 
 impl Default for Cutover {
@@ -201,6 +238,7 @@ impl Default for Cutover {
             max_pause: Period::from_millis(2_000),
             on_long_transaction: OnLongTransaction::default(),
             on_unmovable_session: OnUnmovableSession::default(),
+            reads_during_hold: false,
         }
     }
 }
@@ -248,12 +286,15 @@ impl Default for Sessions {
 pub(crate) struct Admin {
     /// Path of the admin socket.
     pub socket: PathBuf,
+    /// Address of a status page; not in this version.
+    pub http: Option<SocketAddr>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
         Self {
             socket: PathBuf::from("/run/pointsman/admin.sock"),
+            http: None,
         }
     }
 }
@@ -309,14 +350,32 @@ impl Config {
                 "this version applies with one lane; set it to 1",
             );
         }
-        if self.apply.window_rows == 0 {
-            return invalid("apply.window_rows", "must be at least 1");
+        if self.apply.window.rows == 0 {
+            return invalid("apply.window.rows", "must be at least 1");
         }
         if self.sessions.max == 0 {
             return invalid("sessions.max", "must be at least 1");
         }
         if self.sessions.threads > 256 {
             return invalid("sessions.threads", "must be at most 256");
+        }
+        if self.cutover.reads_during_hold {
+            return invalid(
+                "cutover.reads_during_hold",
+                "not in this version; set it to false",
+            );
+        }
+        if self.admin.http.is_some() {
+            return invalid(
+                "admin.http",
+                "there is no page in this version; leave it out",
+            );
+        }
+        if self.tls.is_some() {
+            return invalid(
+                "tls",
+                "there is no TLS in this version; leave the section out",
+            );
         }
         if self.cutover.max_pause.0.is_zero() {
             return invalid("cutover.max_pause", "must be more than 0");

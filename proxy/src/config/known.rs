@@ -10,20 +10,34 @@ use super::{Admin, Apply, Auth, Config, ConfigError, Copy, Cutover, Fence, Sessi
 /// How alike two keys must be before one is proposed for the other.
 const LIKENESS_MIN: f64 = 0.7;
 
-/// Every key that exists, with its section (`copy.workers`).
+/// Every key that exists, with its sections (`copy.workers`, `copy.tables.include`).
 pub(super) fn known_keys() -> Vec<String> {
     let mut keys = Vec::new();
-    if let Ok(Value::Object(top)) = serde_json::to_value(defaults()) {
-        for (name, value) in top {
-            match value {
-                Value::Object(section) => {
-                    keys.extend(section.keys().map(|key| format!("{name}.{key}")));
-                }
-                _ => keys.push(name),
-            }
-        }
+    if let Ok(value) = serde_json::to_value(defaults()) {
+        gather("", &value, &mut keys);
     }
     keys
+}
+
+fn gather(path: &str, value: &Value, keys: &mut Vec<String>) {
+    match value {
+        Value::Object(section) => {
+            for (name, value) in section {
+                gather(&join(path, name), value, keys);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            keys.push(path.to_owned());
+        }
+    }
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
+    }
 }
 
 /// A configuration in which every key stands.
@@ -32,6 +46,7 @@ fn defaults() -> Config {
         source: String::new(),
         target: None,
         listen: ([0, 0, 0, 0], 6432).into(),
+        tls: None,
         auth: Auth::default(),
         copy: Copy::default(),
         apply: Apply::default(),
@@ -45,17 +60,20 @@ fn defaults() -> Config {
 
 /// Refuses the first key that does not exist.
 pub(super) fn refuse_unknown_keys(table: &toml::Table) -> Result<(), ConfigError> {
-    let known = known_keys();
-    let is_section = |name: &str| known.iter().any(|key| key.starts_with(&format!("{name}.")));
+    refuse_in("", table, &known_keys())
+}
+
+fn refuse_in(path: &str, table: &toml::Table, known: &[String]) -> Result<(), ConfigError> {
     for (name, value) in table {
+        let key = join(path, name);
+        let is_section = known
+            .iter()
+            .any(|known| known.starts_with(&format!("{key}.")));
         match value {
-            toml::Value::Table(section) if is_section(name) => {
-                for key in section.keys() {
-                    refuse_unless_known(&known, format!("{name}.{key}"))?;
-                }
-            }
-            _ if is_section(name) => {}
-            _ => refuse_unless_known(&known, name.clone())?,
+            toml::Value::Table(section) if is_section => refuse_in(&key, section, known)?,
+            // A section that is no table: the types are checked later.
+            _ if is_section => {}
+            _ => refuse_unless_known(known, key)?,
         }
     }
     Ok(())

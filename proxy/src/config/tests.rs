@@ -57,6 +57,33 @@ fn units_are_read_and_wrong_ones_are_explained() {
 }
 
 #[test]
+fn keys_of_a_section_within_a_section_are_known_too() {
+    let config = Config::parse(&format!(
+        "{LEAST}[copy.tables]\ninclude = [\"shop\"]\n[apply.window]\nrows = 10\n"
+    ))
+    .unwrap();
+    assert_eq!(config.copy.tables.include, ["shop"]);
+    assert_eq!(config.apply.window.rows, 10);
+    let text = error_of("[copy.tables]\nincludes = [\"shop\"]\n").to_string();
+    assert!(text.contains("`copy.tables.include`"), "{text}");
+}
+
+#[test]
+fn what_is_not_in_this_version_is_refused_by_name() {
+    for (addition, key) in [
+        ("[tls]\ncertificate = \"x\"\n", "tls"),
+        (
+            "[cutover]\nreads_during_hold = true\n",
+            "cutover.reads_during_hold",
+        ),
+        ("[admin]\nhttp = \"127.0.0.1:80\"\n", "admin.http"),
+    ] {
+        let text = error_of(addition).to_string();
+        assert!(text.contains(key) && text.contains("version"), "{text}");
+    }
+}
+
+#[test]
 fn a_scheme_that_is_no_engine_is_refused_by_name() {
     let text = Config::parse("source = \"oracle://a/b\"\nlisten = \"0.0.0.0:1\"\n")
         .expect_err("refused")

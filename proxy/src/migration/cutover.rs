@@ -11,7 +11,7 @@ use pgwal::movement::fence::FenceOptions;
 use pgwal::movement::journal;
 use pgwal::movement::ready::{self, Asked, Findings};
 use pgwal::movement::sides::{APPLICATION_NAME, Arriving, Leaving, Ours};
-use pgwal::schema::catalog::{Catalog, TableFilter};
+use pgwal::schema::catalog::Catalog;
 use pgwal::session::Relay;
 use pgwal::wire::{Endpoint, SqlConn};
 use router::cutover::{Arrival, Ended, LongTransactions, Plan, Step};
@@ -209,7 +209,7 @@ pub(super) async fn drift(
     source: &SqlConn,
     target: &SqlConn,
 ) -> Result<Vec<String>, String> {
-    let filter = TableFilter::new(config.copy.include.clone(), config.copy.exclude.clone());
+    let filter = config.copy.tables.filter();
     let (now, moved) = tokio::try_join!(
         Catalog::read(source, Side::Source, &filter),
         Catalog::read(target, Side::Target, &filter),

@@ -1,7 +1,6 @@
 //! The command `check`: looks at both servers and says what stands in the way.
 
 use pgwal::check::{self, CheckOptions, Finding, LargeObjects, Level};
-use pgwal::schema::catalog::TableFilter;
 use pgwal::schema::setup::migration_id;
 use pgwal::wire::Endpoint;
 use router::Side;
@@ -37,7 +36,7 @@ pub(super) async fn check(
             true => LargeObjects::Refuse,
             false => LargeObjects::Accept,
         },
-        tables: TableFilter::new(config.copy.include.clone(), config.copy.exclude.clone()),
+        tables: config.copy.tables.filter(),
         pg_dump_dir: config.copy.pg_dump_dir.clone(),
         migration_id: begun(source).await,
         ours,

@@ -18,7 +18,6 @@ use std::time::Duration;
 
 use pgwal::apply::{Applier, ApplyOptions};
 use pgwal::check;
-use pgwal::schema::catalog::TableFilter;
 use pgwal::schema::initial::{InitialCopy, InitialDone, InitialOptions, StreamStart};
 use pgwal::schema::patience::LockPatience;
 use pgwal::schema::setup::{KeylessPolicy, migration_id};
@@ -161,7 +160,7 @@ impl Pump {
     async fn copy(&self, id: &str) -> Result<(InitialDone, Option<Stream>), Attempt> {
         let config = &self.config.copy;
         let options = InitialOptions {
-            filter: TableFilter::new(config.include.clone(), config.exclude.clone()),
+            filter: config.tables.filter(),
             keyless: match config.keyless_tables {
                 KeylessTables::Full => KeylessPolicy::Full,
                 KeylessTables::Refuse => KeylessPolicy::Refuse,
@@ -219,8 +218,8 @@ impl Pump {
         let options = ApplyOptions {
             lanes: u16::try_from(self.config.apply.lanes).unwrap_or(u16::MAX),
             window: WindowLimits {
-                rows_max: self.config.apply.window_rows,
-                bytes_max: self.config.apply.window_bytes.0,
+                rows_max: self.config.apply.window.rows,
+                bytes_max: self.config.apply.window.bytes.0,
                 ..WindowLimits::default()
             },
             ..ApplyOptions::new(&begin.slot, begin.consistent_point)
