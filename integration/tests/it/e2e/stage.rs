@@ -102,7 +102,9 @@ pub(super) fn configured(source: &PgServer, target: &PgServer) -> ProxyOptions {
     let pg_dump = binaries::client_bin(source.major()).unwrap();
     ProxyOptions::between(source, target, DATABASE)
         .key(format!("copy.pg_dump_dir = {pg_dump:?}"))
-        .key("cutover.max_pause = \"10s\"")
+        // A machine that runs several of these tests at a time can starve a transaction for long.
+        .key("cutover.drain_timeout = \"8s\"")
+        .key("cutover.max_pause = \"20s\"")
 }
 
 impl Stage {
