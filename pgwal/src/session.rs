@@ -16,6 +16,7 @@ mod login;
 mod preparation;
 mod pulse;
 mod pump;
+mod question;
 mod registry;
 mod relay;
 mod serve;

@@ -27,6 +27,7 @@ use tokio_util::sync::PollSemaphore;
 use super::fatal::Fatal;
 use super::limits::{KEPT_BUFFER_BYTES, REQUESTS_MAX, SCRATCH_BYTES, WAITING_BYTES_MAX};
 use super::pulse::Pulse;
+use super::question::Question;
 use super::registry::{Entry, Request, SessionState, When};
 use super::statements::Statements;
 use crate::wire::{ConnParts, Socket};
@@ -94,6 +95,7 @@ pub(super) struct Pump {
     down: Lane,
     pulse: Pulse,
     pub(super) statements: Statements,
+    question: Question,
     /// Server parameters as the client knows them.
     parameters: HashMap<Bytes, Bytes>,
     entry: Arc<Entry>,
@@ -137,6 +139,7 @@ impl Pump {
             },
             pulse: Pulse::new(),
             statements: Statements::default(),
+            question: Question::default(),
             parameters: HashMap::new(),
             entry: beginning.entry,
             requests: beginning.requests,
@@ -260,6 +263,8 @@ impl Pump {
     pub(super) fn change_server(&mut self, parts: ConnParts, side: Side) -> Socket {
         self.side = side;
         self.pulse = Pulse::new();
+        self.question.forget();
+        self.entry.set_asked(false);
         self.up.flow = Flow::Open;
         self.down.held = parts.read;
         self.up.backlog = parts.write;

@@ -179,6 +179,8 @@ pub(super) struct Entry {
     state: AtomicU64,
     /// Whether the client ran something since the state was read.
     dirty: AtomicBool,
+    /// Whether the server may have our question.
+    asked: AtomicBool,
     pub(super) legs: Mutex<Legs>,
     pub(super) unmovable: Mutex<Vec<Unmovable>>,
     pub(super) requests: mpsc::Sender<Request>,
@@ -207,6 +209,7 @@ impl Entry {
             born: Instant::now(),
             state: AtomicU64::new(SessionState::Idle.code()),
             dirty: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
             legs: Mutex::new(Legs {
                 current: new.leg,
                 twin: None,
@@ -239,6 +242,14 @@ impl Entry {
 
     pub(super) fn is_dirty(&self) -> bool {
         self.dirty.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_asked(&self, asked: bool) {
+        self.asked.store(asked, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
     }
 
     pub(super) fn info(&self) -> SessionInfo {

@@ -302,7 +302,7 @@ impl Relay {
     /// As [`Relay::prepare_twins`].
     pub async fn drop_twins(&self, patience: Duration) {
         self.ask_all(patience, Request::DropTwin, |entry| {
-            entry.legs.lock().twin.is_some()
+            entry.is_asked() || entry.legs.lock().twin.is_some()
         })
         .await;
     }

@@ -203,6 +203,7 @@ impl Session {
             Request::DropTwin(done) => {
                 self.settle_preparation().await;
                 self.drop_twin().await;
+                self.pump.withdraw_question(&self.relay).await?;
                 finish(done);
             }
             Request::End | Request::EndWhenIdle => {
@@ -278,8 +279,7 @@ impl Session {
 
     async fn read_state(&mut self) -> Result<(), Fatal> {
         if self.entry.is_dirty() && !self.is_hopeless() {
-            let question = state::question(&self.relay.custom_settings());
-            let answer = self.pump.ask(&self.relay, &question).await?;
+            let answer = self.pump.ask_state(&self.relay).await?;
             let user = self.identity.startup.user();
             let replaced = replaces_unnamed(self.pump.waiting());
             let statements = &mut self.pump.statements;

@@ -1,16 +1,12 @@
 //! What a session has that its startup message does not bring back: asked of the server itself.
 //!
-//! The question is a prepared statement of ours with a name, since an unnamed one or a simple query
-//! would destroy the client's unnamed statement. It is made and closed within one exchange: the
-//! client never sees it, and `DISCARD ALL` in between does not matter. Everything in it is schema
-//! qualified, operators included: it runs under the client's search path and role.
+//! [`question`](super::question) asks; here is what its answer means.
 
 use std::fmt;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::statements::{Kept, Statements};
-use crate::wire::frontend;
 
 /// Why a session cannot go over to the other server as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,9 +69,7 @@ pub(super) struct Reading {
     pub(super) unmovable: Vec<Unmovable>,
 }
 
-const NAME: &str = "pointsman_state";
-
-/// Kinds of rows; the same numbers stand in [`QUESTION`].
+/// Kinds of rows; the same numbers stand in the question.
 const SETTING: &[u8] = b"1";
 const SESSION_USER: &[u8] = b"2";
 const PREPARED: &[u8] = b"3";
@@ -85,61 +79,6 @@ const ADVISORY: &[u8] = b"6";
 const TEMPORARY: &[u8] = b"7";
 const CURSOR: &[u8] = b"8";
 const ROLE: &[u8] = b"9";
-
-const QUESTION: &str = "\
-SELECT 1, s.name, s.setting FROM pg_catalog.pg_settings AS s \
- WHERE s.source OPERATOR(pg_catalog.=) 'session' \
-   AND s.name OPERATOR(pg_catalog.<>) ALL (ARRAY['transaction_isolation', \
-       'transaction_read_only', 'transaction_deferrable']::pg_catalog.text[]) \
-UNION ALL SELECT 1, c.name, pg_catalog.current_setting(c.name, true) \
-  FROM pg_catalog.unnest($1::pg_catalog.text[]) AS c(name) \
-UNION ALL SELECT 2, ''::pg_catalog.text, session_user::pg_catalog.text \
-UNION ALL SELECT CASE WHEN p.from_sql THEN 4 ELSE 3 END, p.name, p.statement \
-  FROM pg_catalog.pg_prepared_statement() AS p \
- WHERE p.name OPERATOR(pg_catalog.<>) 'pointsman_state' \
-UNION ALL (SELECT 5, '', '' FROM pg_catalog.pg_listening_channels() LIMIT 1) \
-UNION ALL (SELECT 6, '', '' FROM pg_catalog.pg_lock_status() AS l \
- WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' \
-   AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() LIMIT 1) \
-UNION ALL (SELECT 7, '', '' FROM pg_catalog.pg_depend AS d \
- WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass \
-   AND d.refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() \
-   AND pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0::pg_catalog.oid LIMIT 1) \
-UNION ALL (SELECT 8, '', '' FROM pg_catalog.pg_cursor() AS c WHERE c.is_holdable LIMIT 1) \
-UNION ALL SELECT 9, 'role', pg_catalog.current_setting('role')";
-
-/// Writes the question, for the settings with these names besides those in the catalog.
-pub(super) fn question(custom_settings: &[String]) -> BytesMut {
-    let names = format!("{{{}}}", custom_settings.join(","));
-    let mut out = BytesMut::new();
-    let fits = "invariant: constants and checked names without zero bytes fit a message";
-    frontend::close(b'S', NAME, &mut out).expect(fits);
-    frontend::parse(NAME, QUESTION, [25], &mut out).expect(fits);
-    let parameter = [names.as_bytes()];
-    bind(NAME, &parameter, &mut out);
-    frontend::execute("", 0, &mut out).expect(fits);
-    frontend::close(b'S', NAME, &mut out).expect(fits);
-    frontend::sync(&mut out);
-    out
-}
-
-/// Writes a Bind of the unnamed portal with parameters in text form.
-pub(super) fn bind(statement: &str, parameters: &[&[u8]], out: &mut BytesMut) {
-    let mut body = BytesMut::new();
-    body.put_u8(0);
-    body.put_slice(statement.as_bytes());
-    body.put_u8(0);
-    body.put_i16(0);
-    body.put_i16(i16::try_from(parameters.len()).unwrap_or(i16::MAX));
-    for parameter in parameters {
-        body.put_i32(i32::try_from(parameter.len()).unwrap_or(i32::MAX));
-        body.put_slice(parameter);
-    }
-    body.put_i16(0);
-    out.put_u8(b'B');
-    out.put_i32(i32::try_from(body.len() + 4).unwrap_or(i32::MAX));
-    out.put_slice(&body);
-}
 
 /// Makes sense of the rows of the answer. `user` is the role the session logged in as.
 pub(super) fn read(

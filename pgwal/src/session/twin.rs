@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use bytes::{BufMut, Bytes, BytesMut};
 use router::Side;
 
+use super::question::bind;
 use super::registry::LegKey;
-use super::state::{Replay, Unmovable, bind};
+use super::state::{Replay, Unmovable};
 use crate::wire::{Conn, Credential, Endpoint, Message, ServerError, WireError, frontend};
 
 /// A connection that waits for the switch.

@@ -36,6 +36,9 @@ const LONG_AFTER: Duration = Duration::from_secs(1);
 /// How long busy sessions are waited for before the hold; those that are late are asked inside it.
 const TWIN_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long it may take to read sessions again right before the hold.
+const FRESHEN_PATIENCE: Duration = Duration::from_millis(500);
+
 /// Pause between two attempts at what must succeed.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 
@@ -113,6 +116,8 @@ async fn attempt(scene: &Scene<'_>, wanted: Wanted) -> Result<Response, String> 
     if !obstacles.is_empty() {
         return Err(obstacles.join("; "));
     }
+    // The looking took a while: whoever ran something since is read again, while it costs no pause.
+    scene.relay.prepare_twins(FRESHEN_PATIENCE).await;
     let moved = drive(scene, &prepared, wanted).await;
     let fence = prepared.leave.fence_report();
     let moved_report = report::of(scene, &moved, fence.as_ref(), unmovable);

@@ -55,6 +55,7 @@ async fn the_session_sees_nothing_of_our_questions() {
     raw.query("PREPARE mine AS SELECT 1").await;
     for clean in ["DEALLOCATE ALL", "DISCARD ALL", "SELECT 1"] {
         house.relay.prepare_twins(PATIENCE).await;
+        house.relay.drop_twins(PATIENCE).await;
         let said = raw.query("SELECT count(*) FROM pg_prepared_statements WHERE name <> 'mine'");
         let said = said.await;
         assert_eq!(tags(&said), "TDCZ");
@@ -68,6 +69,33 @@ async fn the_session_sees_nothing_of_our_questions() {
             .log()
             .contains("pointsman_state\" does not exist")
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_drops_the_kept_question_is_read_all_the_same() {
+    let house = House::pair(14, 18).await;
+    let client = house.client().await;
+    for (drops, is_seen) in [
+        ("DISCARD ALL", true),
+        ("DEALLOCATE ALL", true),
+        ("DEALLOCATE pointsman_state", false),
+        ("DO $$BEGIN EXECUTE 'DEALLOCATE ALL'; END$$", false),
+    ] {
+        client.batch_execute("SELECT 1").await.unwrap();
+        assert_eq!(house.relay.prepare_twins(PATIENCE).await.ready, 1);
+        let known = house.source.log().matches("does not exist").count();
+        client.batch_execute(drops).await.unwrap();
+        client.batch_execute("SET work_mem = '15MB'").await.unwrap();
+        assert_eq!(
+            house.relay.refresh_changed(PATIENCE).await.ready,
+            1,
+            "{drops}"
+        );
+        let complaints = house.source.log().matches("does not exist").count();
+        assert_eq!(complaints == known, is_seen, "{drops}");
+    }
+    house.move_to(Side::Target).await;
+    assert_eq!(client.value("SHOW work_mem").await.unwrap(), "15MB");
 }
 
 async fn what_cannot_be_carried_is_named(major: u32) {

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use super::super::cancel;
 use super::super::fatal::Fatal;
 use super::super::limits::{ASK_GRACE, ASK_TIMEOUT};
+use super::super::question;
 use super::super::relay::Relay;
 use super::Pump;
 use crate::wire::limits::{MESSAGE_BYTES_MAX, READ_CHUNK_BYTES};
@@ -20,14 +21,43 @@ const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub(in crate::session) type Answer = Result<Vec<Vec<Option<Bytes>>>, Box<ServerError>>;
 
 impl Pump {
+    /// Asks for the session's state. The question is kept on the server for the next time.
+    pub(in crate::session) async fn ask_state(&mut self, relay: &Relay) -> Result<Answer, Fatal> {
+        let custom_settings = relay.custom_settings();
+        if self.question.is_kept_for(&custom_settings)
+            && let Ok(rows) = self.ask(relay, &question::ask()).await?
+        {
+            return Ok(Ok(rows));
+        }
+        self.question.forget();
+        let question = question::make(&custom_settings);
+        self.entry.set_asked(true);
+        let answer = self.ask(relay, &question).await?;
+        if answer.is_ok() {
+            self.question.keep(custom_settings);
+        }
+        Ok(answer)
+    }
+
+    /// Drops the kept question from the server.
+    pub(in crate::session) async fn withdraw_question(
+        &mut self,
+        relay: &Relay,
+    ) -> Result<(), Fatal> {
+        if self.entry.is_asked() {
+            self.question.forget();
+            self.entry.set_asked(false);
+            if let Err(error) = self.ask(relay, &question::drop_kept()).await? {
+                tracing::debug!(%error, "our question stays with a client's server");
+            }
+        }
+        Ok(())
+    }
+
     /// Sends messages that end in one Sync and reads the rows up to `ReadyForQuery`.
     ///
     /// Only between two messages with an idle server. A question that takes too long is cancelled.
-    pub(in crate::session) async fn ask(
-        &mut self,
-        relay: &Relay,
-        question: &BytesMut,
-    ) -> Result<Answer, Fatal> {
+    async fn ask(&mut self, relay: &Relay, question: &BytesMut) -> Result<Answer, Fatal> {
         let leg = self.entry.legs.lock().current.clone();
         let mut exchange = Box::pin(self.exchange(question));
         if let Ok(answer) = timeout(ASK_TIMEOUT, &mut exchange).await {

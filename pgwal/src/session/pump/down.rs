@@ -120,7 +120,12 @@ impl Pump {
                     None => {}
                 }
             }
-            tag => self.pulse.server(tag),
+            tag => {
+                if tag == b'C' {
+                    self.question.note_command(body);
+                }
+                self.pulse.server(tag);
+            }
         }
         Ok(true)
     }
