@@ -318,14 +318,23 @@ impl Proxy {
         Ok(())
     }
 
-    /// Sends SIGTERM and waits for the end; gives the exit code.
+    /// Sends SIGTERM.
+    ///
+    /// # Errors
+    ///
+    /// When it does not run.
+    pub fn terminate(&self) -> Result<()> {
+        let child = self.child.as_ref().context("the proxy is not running")?;
+        Ok(kill_process(children::pid(child)?, Signal::TERM)?)
+    }
+
+    /// Waits for the end after [`Proxy::terminate`]; gives the exit code.
     ///
     /// # Errors
     ///
     /// When it does not run or does not end.
-    pub async fn sigterm(&mut self) -> Result<i32> {
+    pub async fn wait_until_ended(&mut self) -> Result<i32> {
         let child = self.child.as_mut().context("the proxy is not running")?;
-        kill_process(children::pid(child)?, Signal::TERM)?;
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = child.try_wait()? {

@@ -47,6 +47,7 @@ async fn truncate_keeps_its_place_among_the_changes() -> Result<()> {
     pair.apply_and_compare().await
 }
 
+/// P6: a row that should be there and is not stops the migration.
 #[tokio::test]
 async fn an_update_of_a_missing_row_stops_and_names_table_and_key() -> Result<()> {
     let pair = Pair::new(14, 17, "CREATE TABLE a (id int PRIMARY KEY, v text)").await?;
@@ -98,6 +99,7 @@ async fn an_update_of_a_missing_row_stops_and_names_table_and_key() -> Result<()
     Ok(())
 }
 
+/// P6: as does one that should not be there.
 #[tokio::test]
 async fn a_row_that_is_already_there_stops_and_names_the_constraint() -> Result<()> {
     let pair = Pair::new(14, 17, "CREATE TABLE a (id int PRIMARY KEY, v text UNIQUE)").await?;

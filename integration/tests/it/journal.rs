@@ -306,6 +306,7 @@ async fn movement(from: &SqlConn, to: &SqlConn, epoch: Epoch) {
     promote.run(to, epoch, &values).await.unwrap();
 }
 
+/// P5: who serves is in the servers.
 #[tokio::test]
 async fn a_crash_at_any_step_of_a_movement_leads_to_exactly_one_side() {
     for major in VERSIONS {

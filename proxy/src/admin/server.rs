@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -19,6 +20,9 @@ use crate::migration::Handle;
 
 /// Admin connections at the same time at most; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 64;
+
+/// How long a peer may take for its next line; a half one must not hold its place for ever.
+const LINE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A socket that cannot be opened.
 #[derive(Debug, Error)]
@@ -152,10 +156,10 @@ async fn serve_connection(stream: UnixStream, migration: Handle) -> io::Result<(
     let mut read = BufReader::new(read);
     loop {
         let mut line = Vec::new();
-        let count = (&mut read)
-            .take(line_max)
-            .read_until(b'\n', &mut line)
-            .await?;
+        let mut limited = (&mut read).take(line_max);
+        let reading = limited.read_until(b'\n', &mut line);
+        // Dropping the read is fine: the connection ends with it.
+        let count = tokio::time::timeout(LINE_PATIENCE, reading).await??;
         if count == 0 {
             return Ok(());
         }

@@ -262,6 +262,13 @@ impl Pump {
             drift = watch => Err(Attempt::Failed(failure::of_drift(&drift))),
             () = stopped => Ok(()),
         };
+        let ended = match ended {
+            Err(Attempt::Failed(failure)) => {
+                let looked = watch::explain(failure, &self.config, &self.source, &self.target);
+                Err(Attempt::Failed(looked.await))
+            }
+            other => other,
+        };
         let progressed = *apply.applied().borrow() > start;
         ended.map_err(|attempt| attempt.progressed(progressed))
     }

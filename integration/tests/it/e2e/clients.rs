@@ -1,17 +1,19 @@
 //! Clients that people have: psql, and Python's psycopg, before, across and after the cutover.
 
 use std::process::Stdio;
+use std::time::Instant;
 
 use integration::binaries;
 use integration::server::psql;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use super::stage::{DATABASE, Stage};
+use super::stage::{DATABASE, PATIENCE, Stage};
 
 /// A Python program that answers each line with one: it runs it as a query on one connection.
 const PSYCOPG: &str = r#"
-import sys, psycopg
+import sys, threading, psycopg
 connection = psycopg.connect(sys.argv[1], autocommit=True, prepare_threshold=None)
 for line in sys.stdin:
     command, _, rest = line.strip().partition(' ')
@@ -19,6 +21,20 @@ for line in sys.stdin:
         if command == 'copy':
             with connection.cursor().copy('COPY (' + rest + ') TO STDOUT') as copy:
                 print(sum(1 for row in copy.rows()))
+        elif command == 'copyin':
+            with connection.cursor().copy('COPY ' + rest + ' FROM STDIN') as copy:
+                for number in range(1000):
+                    copy.write_row(('copied', number))
+            print('ok')
+        elif command == 'notify':
+            connection.execute('LISTEN news')
+            connection.execute("NOTIFY news, '" + rest + "'")
+            print(next(connection.notifies(timeout=20, stop_after=1)).payload)
+            connection.execute('UNLISTEN news')
+        elif command == 'cancelled':
+            threading.Timer(0.3, connection.cancel).start()
+            connection.execute(rest)
+            print('not cancelled')
         elif command == 'transaction':
             with connection.transaction():
                 connection.execute(rest)
@@ -76,6 +92,12 @@ async fn works(python: &mut Psycopg) {
     assert_eq!(python.ask(&format!("transaction {insert}")).await, "ok");
     let error = python.ask("text SELECT 1 / 0").await;
     assert!(error.starts_with("ERROR DivisionByZero"), "{error}");
+    let copy = "copyin \"Odd schema\".\"No key\"";
+    assert_eq!(python.ask(copy).await, "ok");
+    assert_eq!(python.ask("notify good news").await, "good news");
+    // The request comes on a connection of its own and must find the session's present server.
+    let error = python.ask("cancelled SELECT pg_sleep(60)").await;
+    assert!(error.starts_with("ERROR QueryCanceled"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,6 +142,50 @@ async fn psql_works_before_and_after_the_cutover() {
             .contains("gross")
     );
     stage.assert_same_contents().await;
+    copies_and_cancels(&stage).await;
+}
+
+/// `\copy` both ways, and Ctrl-C in the middle of a query.
+async fn copies_and_cancels(stage: &Stage) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let out = format!(
+        "\\copy (SELECT day, customer, net FROM purchase) TO '{}'",
+        file.path().display()
+    );
+    psql(&stage.url(), &out).unwrap();
+    let before = psql(&stage.url(), "SELECT count(*) FROM purchase").unwrap();
+    let back = format!(
+        "\\copy purchase (day, customer, net) FROM '{}'",
+        file.path().display()
+    );
+    psql(&stage.url(), &back).unwrap();
+    let after = psql(&stage.url(), "SELECT count(*) FROM purchase").unwrap();
+    let (before, after): (u32, u32) = (before.parse().unwrap(), after.parse().unwrap());
+    assert_eq!((before, after), (20_000, 40_000));
+
+    let child = Command::new(binaries::client_program("psql").unwrap())
+        .args(["-X", "-d", &stage.url(), "-c", "SELECT pg_sleep(60)"])
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)'";
+    let deadline = Instant::now() + PATIENCE;
+    while stage.target.psql(DATABASE, sleeping).unwrap() != "1" {
+        assert!(
+            Instant::now() < deadline,
+            "the query does not run on the target"
+        );
+    }
+    let pid = i32::try_from(child.id().unwrap()).unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::INT).unwrap();
+    let output = child.wait_with_output().await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("canceling statement due to user request"),
+        "{said}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -33,6 +33,15 @@ impl SmallDisk {
         Some(Self { path })
     }
 
+    fn grow(&self, megabytes: u32) {
+        let grown = Command::new("mount")
+            .args(["-o", &format!("remount,size={megabytes}m")])
+            .arg(&self.path)
+            .status()
+            .unwrap();
+        assert!(grown.success());
+    }
+
     fn path(&self) -> &Path {
         &self.path
     }
@@ -50,6 +59,17 @@ impl Drop for SmallDisk {
     }
 }
 
+/// About two megabytes of rows.
+const GROW: &str = "INSERT INTO \"Odd schema\".\"No key\"
+    SELECT (SELECT string_agg(md5((n * m)::text), '') FROM generate_series(1, 30) AS m), n
+    FROM generate_series(1, 2000) AS n";
+
+fn has_caught_up(status: &Value) -> bool {
+    status["lag"]["bytes"]
+        .as_u64()
+        .is_some_and(|lag| lag < 1 << 20)
+}
+
 /// Everything that the status tells in words.
 fn words(status: &Value) -> String {
     format!(
@@ -59,6 +79,7 @@ fn words(status: &Value) -> String {
     .to_lowercase()
 }
 
+/// P8: what has no room waits on the source, and nothing fails for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_spool_disk_slows_the_stream_and_loses_nothing() {
     let Some(disk) = SmallDisk::mount(2) else {
@@ -69,11 +90,8 @@ async fn a_full_spool_disk_slows_the_stream_and_loses_nothing() {
     let load = stage.load(2).await;
     stage.stream().await;
     stage.target.pause().unwrap();
-    let grow = "INSERT INTO \"Odd schema\".\"No key\"
-        SELECT (SELECT string_agg(md5((n * m)::text), '') FROM generate_series(1, 30) AS m), n
-        FROM generate_series(1, 2000) AS n";
     for _ in 0..60 {
-        stage.source.execute(DATABASE, grow).await.unwrap();
+        stage.source.execute(DATABASE, GROW).await.unwrap();
     }
     let deadline = Instant::now() + PATIENCE;
     while !stage.proxy.log().contains("no space is left for the spool") {
@@ -85,14 +103,9 @@ async fn a_full_spool_disk_slows_the_stream_and_loses_nothing() {
 
     // What did not fit waited on the source: once the target goes on, everything arrives.
     stage.target.resume().unwrap();
-    let small = |status: &Value| {
-        status["lag"]["bytes"]
-            .as_u64()
-            .is_some_and(|lag| lag < 1 << 20)
-    };
     stage
         .proxy
-        .wait_for("the target has caught up", PATIENCE, small)
+        .wait_for("the target has caught up", PATIENCE, has_caught_up)
         .await
         .unwrap();
     stage.cutover().await;
@@ -112,6 +125,56 @@ async fn target_on(disk: &SmallDisk) -> PgServer {
     let sql = format!("ALTER DATABASE {DATABASE} SET TABLESPACE small");
     target.execute("postgres", &sql).await.unwrap();
     target
+}
+
+/// P4: the target's trouble is not the source's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_disk_that_is_full_while_streaming_is_waited_for() {
+    let Some(disk) = SmallDisk::mount(48) else {
+        return;
+    };
+    let source = filled_source(14, usual()).await;
+    let target = target_on(&disk).await;
+    let proxy = Proxy::start(configured(&source, &target)).await.unwrap();
+    let stage = Stage {
+        source,
+        target,
+        proxy,
+    };
+    let load = stage.load(2).await;
+    stage.stream().await;
+    for _ in 0..30 {
+        stage.source.execute(DATABASE, GROW).await.unwrap();
+    }
+    let told =
+        |status: &Value| status["phase"] == "streaming" && words(status).contains("no space left");
+    stage
+        .proxy
+        .wait_for("the full disk is told", PATIENCE, told)
+        .await
+        .unwrap();
+    let said = stage.proxy.cli(&["cutover"]).await.unwrap();
+    assert_eq!(said.code, 1, "{said}");
+    load.more_commits(50, PATIENCE).await.unwrap();
+
+    disk.grow(400);
+    let count = "SELECT count(*) FROM \"Odd schema\".\"No key\"";
+    let wanted = stage.source.psql(DATABASE, count).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while stage.target.psql(DATABASE, count).unwrap() != wanted {
+        assert!(Instant::now() < deadline, "{}", stage.proxy.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    stage
+        .proxy
+        .wait_for("the target has caught up", PATIENCE, has_caught_up)
+        .await
+        .unwrap();
+    stage.cutover().await;
+    load.more_commits(50, PATIENCE).await.unwrap();
+    let report = load.stop().await.unwrap();
+    stage.assert_perfect(&report, &stage.target).await;
+    stage.assert_same_contents().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

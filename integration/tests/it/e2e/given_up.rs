@@ -52,6 +52,7 @@ async fn a_transaction_past_the_drain_deadline_refuses_the_cutover() {
     tried.ends_well().await;
 }
 
+/// P4: the budget is a hard limit.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_that_would_be_too_long_gives_the_cutover_up() {
     let tried = Tried::new("").await;
@@ -60,6 +61,7 @@ async fn a_pause_that_would_be_too_long_gives_the_cutover_up() {
     tried.ends_well().await;
 }
 
+/// P4: the source serves on, within the pause budget.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_that_does_not_answer_gives_the_cutover_up_within_the_pause_budget() {
     let tried = Tried::new("").await;

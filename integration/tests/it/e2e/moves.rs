@@ -43,6 +43,7 @@ async fn from_12_to_18_under_load() {
     moves_under_load(12, 18).await;
 }
 
+/// P1: what was acknowledged is there, once. P2: and no client saw an error.
 #[tokio::test(flavor = "multi_thread")]
 async fn from_14_to_17_under_load() {
     moves_under_load(14, 17).await;
@@ -58,6 +59,7 @@ async fn from_17_to_18_under_load() {
     moves_under_load(17, 18).await;
 }
 
+/// P2: who comes during the hold waits like the others.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_connect_during_the_cutover_see_no_error() {
     let stage = Stage::new(14, 17).await;
@@ -100,6 +102,7 @@ async fn until_more(count: &AtomicU32, more: u32) {
     }
 }
 
+/// P3: the fence is on the server.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_bypasses_the_proxy_is_ended_and_cannot_write_to_the_source() {
     let stage = Stage::new(14, 17).await;

@@ -163,6 +163,7 @@ async fn a_role_without_privileges_is_refused_and_told_what_it_lacks() {
     pair.is_refused(options, LACKING_REPLICATION).await;
 }
 
+/// P7: refused before the start, unless the operator accepts it.
 #[tokio::test(flavor = "multi_thread")]
 async fn large_objects_are_refused_unless_accepted() {
     let source = filled_source(14, usual()).await;

@@ -208,6 +208,7 @@ fn resident_bytes() -> u64 {
     statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
 }
 
+/// P8: memory does not grow with a message.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_of_100_mb_is_streamed_both_ways_and_never_kept() {
     let house = House::new(18).await;

@@ -127,6 +127,7 @@ async fn a_consumer_slower_than_the_walsenders_timeout_keeps_its_connection(majo
     lines.stream.close().await;
 }
 
+/// P8: a full spool is no error: the source waits.
 async fn a_full_spool_makes_the_source_wait_and_loses_nothing(major: u32) {
     let options = quick().set("wal_sender_timeout", "2s");
     let (source, start) = Source::start_with(major, options, TABLE).await;
@@ -167,6 +168,7 @@ async fn a_full_spool_makes_the_source_wait_and_loses_nothing(major: u32) {
     lines.stream.close().await;
 }
 
+/// P8: what is durable here need not be kept by the source.
 async fn what_is_durable_in_the_spool_is_acknowledged_and_survives_a_restart(major: u32) {
     let (source, start) = Source::start(major, TABLE).await;
     let mut lines = source.try_open(small(&source, start)).await.unwrap();
