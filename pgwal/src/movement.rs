@@ -8,6 +8,7 @@ pub mod fence;
 pub mod journal;
 pub mod marker;
 pub mod ready;
+pub mod schema;
 pub mod sequences;
 pub mod sides;
 pub mod standing;

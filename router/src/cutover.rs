@@ -212,8 +212,8 @@ pub enum Cause {
     /// The side that was to serve did not catch up.
     #[error("the stream stopped before it caught up")]
     CatchUp,
-    /// The counters could not be read.
-    #[error("the sequences could not be read")]
+    /// The counters, or what is looked at with them, could not be read or cannot be carried over.
+    #[error("what the stream does not carry could not be read, or has changed")]
     Counters,
     /// The promotion was refused, or was lost and found not to have happened.
     #[error("the promotion did not happen")]

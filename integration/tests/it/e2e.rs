@@ -4,6 +4,7 @@ mod clients;
 mod crashes;
 mod disk_full;
 mod given_up;
+mod hold;
 mod hostile;
 mod login_race;
 mod moves;

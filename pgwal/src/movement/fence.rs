@@ -38,7 +38,7 @@ pub use self::acl::AclSyntax;
 pub use self::error::FenceError;
 pub use self::lower::{LowerReport, lower, lower_epoch};
 pub use self::sessions::ForeignSession;
-pub use self::state::{FencePosition, FenceRow, FenceState, state};
+pub use self::state::{Bookkeeping, FencePosition, FenceRow, FenceState, state};
 
 /// What the operator has decided about the fence.
 #[derive(Debug, Clone)]

@@ -10,6 +10,7 @@ use tokio_postgres::Client;
 use super::fence::{Fence, FenceError, FenceOptions};
 use super::journal::{JournalError, Promote};
 use super::marker::{MarkerError, MarkerWriter};
+use super::schema::{Schema, SchemaError};
 use super::sequences::{SequenceError, Sequences};
 
 /// All statements of a movement, prepared on the two control connections.
@@ -21,6 +22,8 @@ pub struct Prepared {
     pub marker: MarkerWriter,
     /// On the source.
     pub sequences: Sequences,
+    /// On the source.
+    pub schema: Schema,
     /// On the target.
     pub promote: Promote,
 }
@@ -37,12 +40,16 @@ pub enum PrepareError {
     /// The sequences.
     #[error("the sequences cannot be prepared")]
     Sequences(#[from] SequenceError),
+    /// The schema.
+    #[error("the schema cannot be looked at")]
+    Schema(#[from] SchemaError),
     /// The journal.
     #[error("the promotion cannot be prepared")]
     Journal(#[from] JournalError),
 }
 
-/// Prepares all statements of a movement. `wanted(schema, name)` tells which sequences move.
+/// Prepares all statements of a movement. The catalogs must be compared after this: what changes
+/// later is found behind the fence. `wanted(schema, name)` tells which sequences move.
 ///
 /// # Errors
 /// When one of them cannot be prepared; nothing was changed on either server.
@@ -56,6 +63,7 @@ pub async fn prepare(
         fence: Fence::prepare(source, options).await?,
         marker: MarkerWriter::prepare(source).await?,
         sequences: Sequences::prepare(source, target, wanted).await?,
+        schema: Schema::prepare(source).await?,
         promote: Promote::prepare(target).await?,
     })
 }

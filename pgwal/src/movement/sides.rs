@@ -4,10 +4,12 @@
 //! hold. What must succeed in the end (lowering a fence, asking the journal) opens a new connection
 //! when that one is gone.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join;
 use parking_lot::Mutex;
 use router::cutover::Resolution;
 use router::engine::{Arrive, Failure, Journal, Leave};
@@ -18,6 +20,7 @@ use super::fence::{self, FenceError, FenceReport, LowerReport};
 use super::journal::{self, JournalError, Outcome};
 use super::marker::{Marker, MarkerError};
 use super::ready::Prepared;
+use super::schema::SchemaError;
 use super::sequences::{SequenceError, SequenceValue};
 use crate::apply::{ApplyHandle, RunState};
 use crate::wire::{ConnectError, Endpoint, SqlConn};
@@ -34,10 +37,9 @@ pub type Ours = Arc<dyn Fn() -> Vec<i32> + Send + Sync>;
 /// The side that is left, with everything prepared.
 pub struct Leaving {
     endpoint: Endpoint,
-    client: SqlConn,
+    line: Line,
     prepared: Prepared,
     ours: Ours,
-    attempts: Attempts,
     raised: Mutex<Option<FenceReport>>,
     lowered: Mutex<Option<LowerReport>>,
 }
@@ -54,20 +56,45 @@ impl std::fmt::Debug for Leaving {
 #[derive(Debug)]
 pub struct Arriving {
     endpoint: Endpoint,
-    client: SqlConn,
+    line: Line,
     prepared: Prepared,
     apply: ApplyHandle,
-    attempts: Attempts,
 }
 
-/// Counts attempts at what must succeed in the end: the first uses the connection that is there,
-/// the others a new one, since that one may hang in a network that is gone.
-#[derive(Debug, Default)]
-struct Attempts(AtomicU32);
+/// The connection on which everything was prepared, and whether it still answers.
+#[derive(Debug)]
+struct Line {
+    client: SqlConn,
+    /// Requests that were begun and not answered, those that nobody waits for any more included.
+    unanswered: AtomicU32,
+    /// Attempts at what must succeed in the end.
+    attempts: AtomicU32,
+}
 
-impl Attempts {
-    fn is_first(&self) -> bool {
-        self.0.fetch_add(1, Ordering::Relaxed) == 0
+impl Line {
+    fn new(client: SqlConn) -> Self {
+        Self {
+            client,
+            unanswered: AtomicU32::new(0),
+            attempts: AtomicU32::new(0),
+        }
+    }
+
+    /// Asks something on this connection. Dropped, it counts as unanswered for good.
+    async fn ask<T>(&self, question: impl Future<Output = T>) -> T {
+        self.unanswered.fetch_add(1, Ordering::Relaxed);
+        let answer = question.await;
+        self.unanswered.fetch_sub(1, Ordering::Relaxed);
+        answer
+    }
+
+    /// Whether what must succeed in the end may go this way: only the first attempt, and only
+    /// behind nothing that has no answer yet. Otherwise it would wait with that in a network that
+    /// is gone, and clients with it.
+    fn is_free(&self) -> bool {
+        self.attempts.fetch_add(1, Ordering::Relaxed) == 0
+            && self.unanswered.load(Ordering::Relaxed) == 0
+            && !self.client.is_closed()
     }
 }
 
@@ -83,6 +110,9 @@ pub enum LeaveError {
     /// The sequences.
     #[error("the sequences failed")]
     Sequences(#[from] SequenceError),
+    /// The schema.
+    #[error("the schema could not be compared")]
+    Schema(#[from] SchemaError),
     /// The source cannot be reached.
     #[error("the source cannot be reached")]
     Connect(#[from] ConnectError),
@@ -111,10 +141,9 @@ impl Leaving {
     pub fn new(endpoint: Endpoint, client: SqlConn, prepared: Prepared, ours: Ours) -> Self {
         Self {
             endpoint,
-            client,
+            line: Line::new(client),
             prepared,
             ours,
-            attempts: Attempts::default(),
             raised: Mutex::new(None),
             lowered: Mutex::new(None),
         }
@@ -135,7 +164,7 @@ impl Leaving {
     /// Server processes of ours: those that were named and our own.
     fn all_ours(&self) -> Vec<i32> {
         let mut pids = (self.ours)();
-        pids.push(self.client.backend_pid());
+        pids.push(self.line.client.backend_pid());
         pids
     }
 }
@@ -147,18 +176,15 @@ impl Leave for Leaving {
 
     async fn raise_fence(&self, epoch: Epoch) -> Result<(), LeaveError> {
         let ours = self.all_ours();
-        let report = self
-            .prepared
-            .fence
-            .raise(&self.client, &ours, epoch)
-            .await?;
+        let raise = self.prepared.fence.raise(&self.line.client, &ours, epoch);
+        let report = self.line.ask(raise).await?;
         *self.raised.lock() = Some(report);
         Ok(())
     }
 
     async fn lower_fence(&self, epoch: Epoch) -> Result<(), LeaveError> {
-        let report = if self.attempts.is_first() && !self.client.is_closed() {
-            fence::lower_epoch(&self.client, epoch, LOWER_TIMEOUT).await?
+        let report = if self.line.is_free() {
+            fence::lower_epoch(&self.line.client, epoch, LOWER_TIMEOUT).await?
         } else {
             let client = self.endpoint.connect_sql(APPLICATION_NAME).await?;
             fence::lower_epoch(&client, epoch, LOWER_TIMEOUT).await?
@@ -168,11 +194,19 @@ impl Leave for Leaving {
     }
 
     async fn write_marker(&self) -> Result<Marker, LeaveError> {
-        Ok(self.prepared.marker.write(&self.client).await?)
+        let write = self.prepared.marker.write(&self.line.client);
+        Ok(self.line.ask(write).await?)
     }
 
     async fn read_counters(&self) -> Result<Vec<SequenceValue>, LeaveError> {
-        Ok(self.prepared.sequences.read(&self.client).await?)
+        let client = &self.line.client;
+        let read = async {
+            let values = self.prepared.sequences.read(client);
+            let (values, changed) = join(values, self.prepared.schema.look(client)).await;
+            changed?;
+            Ok(values?)
+        };
+        self.line.ask(read).await
     }
 }
 
@@ -187,10 +221,9 @@ impl Arriving {
     ) -> Self {
         Self {
             endpoint,
-            client,
+            line: Line::new(client),
             prepared,
             apply,
-            attempts: Attempts::default(),
         }
     }
 }
@@ -211,12 +244,11 @@ impl Arrive<Leaving> for Arriving {
         epoch: Epoch,
         counters: Vec<SequenceValue>,
     ) -> Result<(), Failure<ArriveError>> {
-        let promoted = self
+        let promote = self
             .prepared
             .promote
-            .run(&self.client, epoch, &counters)
-            .await;
-        promoted.map_err(failure)
+            .run(&self.line.client, epoch, &counters);
+        self.line.ask(promote).await.map_err(failure)
     }
 
     async fn lower_fence(&self, _epoch: Epoch) -> Result<(), ArriveError> {
@@ -228,14 +260,13 @@ impl Journal for Arriving {
     type Error = ArriveError;
 
     async fn begin(&self, epoch: Epoch, to: Side) -> Result<(), Failure<ArriveError>> {
-        journal::begin(&self.client, epoch, to)
-            .await
-            .map_err(failure)
+        let begin = journal::begin(&self.line.client, epoch, to);
+        self.line.ask(begin).await.map_err(failure)
     }
 
     async fn resolve(&self, epoch: Epoch) -> Result<Resolution, ArriveError> {
-        let outcome = if self.attempts.is_first() && !self.client.is_closed() {
-            journal::resolve(&self.client, epoch).await?
+        let outcome = if self.line.is_free() {
+            journal::resolve(&self.line.client, epoch).await?
         } else {
             let client = self.endpoint.connect_sql(APPLICATION_NAME).await?;
             journal::resolve(&client, epoch).await?

@@ -9,11 +9,11 @@
 use std::error::Error;
 
 use router::cutover::standing::{self, Standing};
-use router::{Epoch, words};
+use router::{Epoch, Side, words};
 use tokio_postgres::Client;
 
-use super::fence::{self, FenceState};
-use super::journal::{self, JournalError, Movement};
+use super::fence::{self, Bookkeeping, FenceState};
+use super::journal::{self, JournalError, Movement, MovementState};
 
 /// One server's facts, or that it could not be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +87,7 @@ impl Facts {
         self.target = Told::Facts(Vec::new());
         self.target_fence = Told::Facts(FenceState {
             row: None,
+            bookkeeping: Bookkeeping::Absent,
             open_to: Vec::new(),
         });
         self
@@ -146,8 +147,22 @@ pub fn decide(facts: &Facts) -> Standing {
         (Some(_), None) | (None, Some(_) | None) => standing::Told::Unreachable,
     };
     let source = match facts.source.facts() {
+        // Our tables stood there when it was fenced. A `finish` that was cut off has dropped them,
+        // there before here: it has no say any more.
+        Some(state) if state.bookkeeping == Bookkeeping::Absent && is_left(facts) => {
+            standing::Told::Unreachable
+        }
         Some(state) => standing::Told::Fact(fence(state)),
         None => standing::Told::Unreachable,
     };
     standing::decide(&standing::Facts { source, target })
+}
+
+/// Whether the journal says that the source was left.
+fn is_left(facts: &Facts) -> bool {
+    let journal = facts.target.facts().into_iter().flatten();
+    journal
+        .filter(|movement| movement.state == MovementState::Switched)
+        .max_by_key(|movement| movement.epoch)
+        .is_some_and(|movement| movement.serving == Side::Target)
 }

@@ -4,7 +4,8 @@
 //! Both may be called at any time, any number of times, and go on where an earlier call ended: our
 //! schema, which says what must be put back, goes last and only when everything else is done. What
 //! could not be done is named in the report, with the server it is on. A server that cannot be
-//! reached does not keep the other from being cleaned.
+//! reached does not keep the other from being cleaned; only the journal, which says that the target
+//! serves, stays until the source is clean.
 //!
 //! `abort` empties the target of all that came with the restored schema, drops the roles that we
 //! made there and gives back privileges, owners and settings. It refuses once the target serves.
@@ -68,6 +69,8 @@ struct Servers {
 
 /// Removes every trace of a migration from both servers and leaves the data on both.
 ///
+/// The journal on the target goes last: cut off at any time, the target serves on after a restart.
+///
 /// # Errors
 /// A server has bookkeeping of another version of pointsman, or of two different migrations.
 pub async fn finish(
@@ -97,7 +100,15 @@ pub async fn finish(
         if side == Side::Target {
             target::leave_roles(client, cleaner.report).await;
         }
-        cleaner.drop_schema().await;
+        match side {
+            Side::Target if cleaner.has_left(Side::Source) => cleaner.report.left(
+                side,
+                "the schema pointsman, which says that this side serves as long as the source is \
+                 not clean (if the source is gone for good, drop it by hand, and name this server \
+                 as the source in the configuration)",
+            ),
+            Side::Source | Side::Target => cleaner.drop_schema().await,
+        }
     }
     Ok(servers.report)
 }
@@ -120,6 +131,7 @@ pub async fn abort(source: &Endpoint, target: &Endpoint) -> Result<CleanupReport
             id: &id,
             report,
         };
+        cleaner.end_ours().await;
         cleaner.fence(FenceFate::Lift).await;
         cleaner.replication().await;
         cleaner.identities().await;
@@ -132,6 +144,7 @@ pub async fn abort(source: &Endpoint, target: &Endpoint) -> Result<CleanupReport
             id: &id,
             report,
         };
+        cleaner.end_ours().await;
         cleaner.fence(FenceFate::Lift).await;
         cleaner.replication().await;
         let left_before = cleaner.report.left.len();

@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use super::cancel::CancelKeys;
 use super::limits::CUSTOM_SETTINGS_MAX;
 use super::registry::{Entry, Registry, Request, SessionId, SessionInfo};
+use super::startup::Startup;
 use super::state::{Unmovable, is_custom_setting};
 use super::threads::Threads;
 use super::verifiers::{DEFAULT_QUERY, Verifiers};
@@ -166,25 +167,15 @@ impl Relay {
         }
     }
 
-    /// The serving side; the source while none is decided.
-    pub(super) fn serving_or_source(&self) -> Side {
-        self.switch().serving().unwrap_or(Side::Source)
-    }
-
     /// The startup parameters for a side: as the client sent them, but with that side's name of
-    /// the database that moves.
-    pub(super) fn parameters_for(
-        &self,
-        side: Side,
-        parameters: &[(String, String)],
-    ) -> Vec<(String, String)> {
-        let mut parameters = parameters.to_vec();
-        if let (Side::Target, Some(target)) = (side, self.endpoint(side)) {
-            for (name, value) in &mut parameters {
-                if name == "database" && *value == self.options.source.database {
-                    value.clone_from(&target.database);
-                }
-            }
+    /// the database that moves, also where the client left it to the server (the role's name).
+    pub(super) fn parameters_for(&self, side: Side, startup: &Startup) -> Vec<(String, String)> {
+        let mut parameters = startup.parameters.clone();
+        if let (Side::Target, Some(target)) = (side, self.endpoint(side))
+            && self.moves_database(startup.database())
+        {
+            parameters.retain(|(name, _)| name != "database");
+            parameters.push(("database".to_owned(), target.database));
         }
         parameters
     }
@@ -283,7 +274,9 @@ impl Relay {
     /// As [`Relay::prepare_twins`].
     pub async fn close_source_connections(&self, patience: Duration) -> usize {
         self.verifiers.forget();
-        let serving = self.serving_or_source();
+        let Some(serving) = self.switch().serving() else {
+            return 0;
+        };
         let elsewhere = |entry: &Entry| {
             let legs = entry.legs.lock();
             legs.current.side != serving || legs.retired.is_some()

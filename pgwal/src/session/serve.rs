@@ -116,29 +116,32 @@ impl Arrival {
             }
         };
         let side = self.wait_for_release().await?;
-        let connected = self.connect(side, &startup, &credential).await;
+        let error = match self.connect(side, &startup, &credential).await {
+            // The permit is kept until the session is in the registry: a fence that goes up before
+            // would not know its server process for one of ours, and end it.
+            Ok(conn) => {
+                return Ok(Some(Admitted {
+                    startup,
+                    credential,
+                    conn,
+                    side,
+                }));
+            }
+            Err(error) => error,
+        };
         self.gate.leave();
-        match connected {
-            Ok(conn) => Ok(Some(Admitted {
-                startup,
-                credential,
-                conn,
-                side,
-            })),
-            Err(ConnectError::Auth {
-                source: AuthError::PasswordRequired,
-                ..
-            }) => {
-                let refuse = async { self.doorstep(startup.user()).refuse().await };
-                Err(timeout(relay.login_timeout(), refuse)
-                    .await
-                    .map_err(too_late)?)
-            }
-            Err(error) => {
-                tracing::info!(%error, client = %self.address, "a client's log-in failed");
-                Err(Fatal::connect(&error))
-            }
+        if let ConnectError::Auth {
+            source: AuthError::PasswordRequired,
+            ..
+        } = error
+        {
+            let refuse = async { self.doorstep(startup.user()).refuse().await };
+            return Err(timeout(relay.login_timeout(), refuse)
+                .await
+                .map_err(too_late)?);
         }
+        tracing::info!(%error, client = %self.address, "a client's log-in failed");
+        Err(Fatal::connect(&error))
     }
 
     fn doorstep<'a>(&'a mut self, user: &'a str) -> Doorstep<'a> {
@@ -179,7 +182,7 @@ impl Arrival {
                 endpoint: side.to_string(),
                 source: std::io::ErrorKind::NotFound.into(),
             })?;
-        let parameters = self.relay.parameters_for(side, &startup.parameters);
+        let parameters = self.relay.parameters_for(side, startup);
         Conn::connect(&endpoint, &parameters, credential.clone()).await
     }
 

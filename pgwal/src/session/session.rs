@@ -235,9 +235,7 @@ impl Session {
         Some(Plan {
             side,
             endpoint,
-            parameters: self
-                .relay
-                .parameters_for(side, &self.identity.startup.parameters),
+            parameters: self.relay.parameters_for(side, &self.identity.startup),
             credential: self.identity.credential.clone(),
             replay: self.reading.replay.clone(),
             twin: self.twin.take(),

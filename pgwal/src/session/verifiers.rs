@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use router::Side;
+use router::{Gate, Side};
 
 use super::fatal::Fatal;
 use super::relay::Relay;
@@ -39,8 +39,7 @@ impl Verifiers {
         };
         // A connection that was kept may have ended unnoticed, or the side may change under us.
         for attempt in 1..=ATTEMPTS {
-            let side = relay.serving_or_source();
-            let connection = self.connection(relay, side).await.ok_or_else(failed)?;
+            let (side, connection) = self.connection(relay).await.ok_or_else(failed)?;
             match connection.query(relay.auth_query(), &[&user]).await {
                 Ok(rows) => {
                     let Some(row) = rows.first() else {
@@ -65,20 +64,29 @@ impl Verifiers {
         Err(failed())
     }
 
-    async fn connection(&self, relay: &Relay, side: Side) -> Option<Arc<SqlConn>> {
-        if let Some(open) = self.open(side) {
+    /// The connection to the serving side. A new one is opened under a permit: a fence would end
+    /// one that is still logging in, since nobody knows its process id yet. So during a hold it
+    /// waits for the release, as its client would have to next, and at the start for the decision.
+    async fn connection(&self, relay: &Relay) -> Option<(Side, Arc<SqlConn>)> {
+        let open = || {
+            let side = relay.switch().serving()?;
+            Some((side, self.open(side)?))
+        };
+        if let Some(open) = open() {
             return Some(open);
         }
         let _turn = self.connecting.lock().await;
-        if let Some(open) = self.open(side) {
+        if let Some(open) = open() {
             return Some(open);
         }
+        let mut gate = Gate::new(relay.switch(), 0);
+        let side = gate.enter().await;
         let endpoint = relay.endpoint(side)?;
         match endpoint.connect_sql("pointsman log-in").await {
             Ok(connection) => {
                 let connection = Arc::new(connection);
                 *self.connection.lock() = Some((side, Arc::clone(&connection)));
-                Some(connection)
+                Some((side, connection))
             }
             Err(error) => {
                 tracing::error!(%error, %side, "cannot connect to look up verifiers");

@@ -21,6 +21,7 @@ use tracing::info;
 use super::board::{Board, Life};
 use super::mover::{self, Moved, Parts};
 use super::sessions::RelaySessions;
+use super::standing;
 use crate::admin::protocol::Response;
 use crate::config::{Config, OnLongTransaction, OnUnmovableSession};
 use crate::exit::Exit;
@@ -38,6 +39,9 @@ const TWIN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long it may take to read sessions again right before the hold.
 const FRESHEN_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long everything before the hold may take; nobody waits for it but the operator.
+const PREPARE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Pause between two attempts at what must succeed.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
@@ -88,12 +92,21 @@ struct Prepared {
 }
 
 async fn attempt(scene: &Scene<'_>, wanted: Wanted) -> Result<Response, String> {
+    if !wanted.dry_run {
+        scene.board.step("asking both servers who serves");
+        standing::confirm(scene.source, scene.target, Side::Source).await?;
+    }
     scene
         .board
         .step("opening the sessions' connections to the target");
     scene.relay.prepare_twins(TWIN_PATIENCE).await;
     scene.board.step("looking for what would stand in the way");
-    let prepared = prepare(scene).await?;
+    let prepared = tokio::time::timeout(PREPARE_TIMEOUT, prepare(scene))
+        .await
+        .map_err(|_elapsed| {
+            let seconds = PREPARE_TIMEOUT.as_secs();
+            format!("a server has not answered within {seconds} s; nothing was changed")
+        })??;
     let mut obstacles: Vec<String> = prepared.findings.obstacles.iter().map(in_words).collect();
     let unmovable = scene
         .relay
@@ -153,7 +166,6 @@ async fn connect(endpoint: &Endpoint) -> Result<SqlConn, String> {
 async fn prepare(scene: &Scene<'_>) -> Result<Prepared, String> {
     let source = connect(scene.source).await?;
     let target = connect(scene.target).await?;
-    let drift = drift(scene.config, &source, &target).await?;
     let every_sequence = |_: &str, _: &str| true;
     let statements = ready::prepare(
         &source,
@@ -161,8 +173,13 @@ async fn prepare(scene: &Scene<'_>) -> Result<Prepared, String> {
         fence_options(scene.config),
         every_sequence,
     )
-    .await
-    .map_err(|error| words(&error))?;
+    .await;
+    // After that: it has noted the schema, so what changes from here on is found behind the fence.
+    let drift = drift(scene.config, &source, &target).await?;
+    let statements = statements.map_err(|error| match drift.is_empty() {
+        true => words(&error),
+        false => format!("{} ({})", words(&error), drift.join("; ")),
+    })?;
     let ours = ours(scene, &source);
     let pids = ours();
     let asked = Asked {

@@ -1,5 +1,6 @@
 //! The commands `finish` and `abort`: nothing of ours stays on either server.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use pgwal::schema::cleanup::{self, CleanupReport, FenceFate};
@@ -50,11 +51,29 @@ pub(super) async fn abort(source: &Endpoint, target: &Endpoint, spool: &Path) ->
     }
 }
 
+/// Removes what we made in the spool's folder, and the folder if nothing else is in it: it may be
+/// one that the operator keeps other things in.
 fn remove_spool(folder: &Path) -> std::io::Result<()> {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other,
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if is_ours(&entry.file_name().to_string_lossy()) {
+            std::fs::remove_dir_all(entry.path())?;
+        }
     }
+    match std::fs::remove_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Ok(()),
+        removed => removed,
+    }
+}
+
+/// Whether a spool has this name: that of its slot.
+fn is_ours(name: &str) -> bool {
+    name.strip_prefix("pointsman_")
+        .is_some_and(|id| id.len() == 8 && id.bytes().all(|digit| digit.is_ascii_hexdigit()))
 }
 
 /// What was done, or what is left to do.
@@ -72,5 +91,24 @@ fn answer(report: &CleanupReport, done: &str) -> Response {
         );
         lines.push("not everything could be removed; mend the reason and run it again".to_owned());
         Response::refused(lines.join("\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_keep_in_the_spools_folder_stays() {
+        let folder = std::env::temp_dir().join(format!("pointsman-ending-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("pointsman_0a1b2c3d/segments")).unwrap();
+        std::fs::write(folder.join("precious"), "data").unwrap();
+        remove_spool(&folder).unwrap();
+        assert!(folder.join("precious").exists());
+        assert!(!folder.join("pointsman_0a1b2c3d").exists());
+        std::fs::remove_file(folder.join("precious")).unwrap();
+        remove_spool(&folder).unwrap();
+        assert!(!folder.exists(), "an empty folder is no trace to leave");
+        remove_spool(&folder).unwrap();
     }
 }

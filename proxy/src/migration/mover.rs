@@ -247,10 +247,7 @@ where
         (parts.leave, parts.arrive, parts.journal, parts.sessions);
     let (epoch, to) = (plan.epoch, plan.to);
     match action {
-        Action::Begin => Box::pin(async move {
-            let answers = [Event::Begun, Event::BeginRefused, Event::BeginUnknown];
-            entry(journal.begin(epoch, to).await, answers)
-        }),
+        Action::Begin => Box::pin(begin(journal, *plan)),
         Action::EndRunning => Box::pin(async move {
             sessions.end_running().await;
             Done {
@@ -310,6 +307,16 @@ where
         Action::Hold | Action::Drain | Action::SwitchAndRelease | Action::Release => {
             Box::pin(std::future::pending())
         }
+    }
+}
+
+/// Enters the movement into the journal; an answer that does not come leaves it unknown.
+async fn begin<J: Journal, M, C>(journal: &J, plan: Plan) -> Done<M, C> {
+    let begun = journal.begin(plan.epoch, plan.to);
+    let answers = [Event::Begun, Event::BeginRefused, Event::BeginUnknown];
+    match tokio::time::timeout(ATTEMPT_TIMEOUT, begun).await {
+        Ok(begun) => entry(begun, answers),
+        Err(_elapsed) => no_answer(Event::BeginUnknown),
     }
 }
 
@@ -391,14 +398,15 @@ async fn attempt<T, E: std::error::Error, M, C>(
 ) -> Done<M, C> {
     match tokio::time::timeout(ATTEMPT_TIMEOUT, future).await {
         Ok(result) => outcome(result, done, failed),
-        Err(_elapsed) => {
-            let seconds = ATTEMPT_TIMEOUT.as_secs();
-            let error = Some(format!("no answer within {seconds} s"));
-            Done {
-                event: failed,
-                points: None,
-                error,
-            }
-        }
+        Err(_elapsed) => no_answer(failed),
+    }
+}
+
+fn no_answer<M, C>(event: Event<M, C>) -> Done<M, C> {
+    let seconds = ATTEMPT_TIMEOUT.as_secs();
+    Done {
+        event,
+        points: None,
+        error: Some(format!("no answer within {seconds} s")),
     }
 }

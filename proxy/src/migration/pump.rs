@@ -89,13 +89,7 @@ impl Pump {
     pub(super) async fn run(self, stop: CancellationToken) {
         let mut pause = RETRY_FIRST;
         loop {
-            let tried = tokio::select! {
-                biased;
-                // Dropping the attempt loses nothing that is written down. The stream is not
-                // dropped here: it ends by itself at a window's boundary.
-                () = stop.cancelled(), if self.board.apply().is_none() => return,
-                tried = Box::pin(self.attempt(&stop)) => tried,
-            };
+            let tried = Box::pin(self.attempt(&stop)).await;
             self.board.streaming(None, None);
             match tried {
                 Attempt::Stopped => return,
@@ -123,20 +117,26 @@ impl Pump {
 
     /// One attempt, from what is written down on the target.
     async fn attempt(&self, stop: &CancellationToken) -> Attempt {
-        let id = match self.id().await {
-            Ok(id) => id,
-            Err(why) => {
-                return Attempt::Again {
-                    why,
-                    progressed: false,
-                };
-            }
+        let copy = async {
+            let id = self.id().await.map_err(|why| Attempt::Again {
+                why,
+                progressed: false,
+            })?;
+            let copied = self.copy(&id).await?;
+            self.find_custom_settings().await;
+            Ok(copied)
         };
-        let (copied, ahead) = match self.copy(&id).await {
+        let copied = tokio::select! {
+            biased;
+            // Dropping the copy loses nothing that is written down. The stream is not dropped: it
+            // ends by itself at a window's boundary.
+            () = stop.cancelled() => return Attempt::Stopped,
+            copied = copy => copied,
+        };
+        let (copied, ahead) = match copied {
             Ok(copied) => copied,
             Err(attempt) => return attempt,
         };
-        self.find_custom_settings().await;
         match Box::pin(self.stream(copied, ahead, stop)).await {
             Ok(()) => Attempt::Stopped,
             Err(attempt) => attempt,

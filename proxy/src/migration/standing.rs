@@ -23,6 +23,12 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// How long one attempt to lower a fence waits for locks.
 const LOWER_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long one look at both servers may take, with what it mends.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(40);
+
+/// How many things are mended before a movement; more than one that was cut off leaves behind.
+const MENDED_MAX: u32 = 5;
+
 /// Name of the connections that ask.
 const APPLICATION_NAME: &str = "pointsman standing";
 
@@ -36,7 +42,7 @@ pub(super) async fn settle(
     board: &Board,
 ) -> (Side, Epoch) {
     loop {
-        match settle_once(source, target).await {
+        match look(source, target).await {
             Ok(Some(serving)) => {
                 board.trouble(None);
                 return serving;
@@ -49,6 +55,48 @@ pub(super) async fn settle(
                 tokio::time::sleep(ASK_AGAIN).await;
             }
         }
+    }
+}
+
+/// Makes sure that this side serves, before a movement leaves it, and ends what an earlier movement
+/// left pending: it could have landed in the journal after that was asked at the start.
+///
+/// # Errors
+/// Why it is not known that it serves; the movement must not begin.
+///
+/// # Cancel safety
+/// May be dropped at any time.
+pub(super) async fn confirm(
+    source: &Endpoint,
+    target: &Endpoint,
+    side: Side,
+) -> Result<(), String> {
+    for _ in 0..MENDED_MAX {
+        match look(source, Some(target)).await? {
+            Some((serving, _)) if serving == side => return Ok(()),
+            Some((serving, epoch)) => {
+                return Err(format!(
+                    "the journal says that the {serving} serves since epoch {epoch}: another \
+                     pointsman moved the points; stop it, and restart this one"
+                ));
+            }
+            None => {}
+        }
+    }
+    Err("another pointsman begins movements again and again; stop it".to_owned())
+}
+
+/// [`settle_once`], but not for ever: a server may hang behind a connection that stands.
+async fn look(
+    source: &Endpoint,
+    target: Option<&Endpoint>,
+) -> Result<Option<(Side, Epoch)>, String> {
+    match tokio::time::timeout(LOOK_TIMEOUT, settle_once(source, target)).await {
+        Ok(looked) => looked,
+        Err(_elapsed) => Err(format!(
+            "a server has not answered within {} s",
+            LOOK_TIMEOUT.as_secs()
+        )),
     }
 }
 

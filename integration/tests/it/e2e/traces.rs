@@ -80,6 +80,33 @@ async fn after_an_abort_the_migration_can_be_started_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_abort_does_not_wait_for_an_index_that_is_being_built() {
+    let stage = Stage::new(14, 17).await;
+    // An index that takes minutes on the target.
+    let sql = "CREATE FUNCTION slow(n int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+            IF current_setting('server_version_num')::int >= 170000 THEN PERFORM pg_sleep(300); END IF;
+            RETURN n; END $$;
+        CREATE TABLE built (n int PRIMARY KEY); INSERT INTO built VALUES (1);
+        CREATE INDEX ON built (slow(n))";
+    stage.source.execute(DATABASE, sql).await.unwrap();
+    stage.proxy.done(&["start"]).await.unwrap();
+    let building = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%slow%'";
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while stage.target.psql(DATABASE, building).unwrap() == "0" {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{}",
+            stage.proxy.log()
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let abort = stage.proxy.done(&["abort"]);
+    let aborted = tokio::time::timeout(PATIENCE, abort).await;
+    aborted.expect("abort waits for the index").unwrap();
+    assert_no_trace_by_name(&facts(&stage.target).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn finish_with_the_fence_lifted_leaves_nothing_on_the_source() {
     let before = stage(14, 17).await;
     let stage = &before.stage;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use integration::server::{PgOptions, PgServer};
-use pgwal::session::SessionState;
+use integration::server::{PgClient, PgOptions, PgServer};
+use pgwal::session::{RelayOptions, SessionState};
 use pgwal::wire::frontend;
 use router::Side;
 use tokio::time::timeout;
@@ -281,13 +281,13 @@ async fn a_password_opens_both_servers_when_they_hold_the_same_verifier() {
     target.execute("postgres", &create).await.unwrap();
     let house = House::over(source, Some(target), |_options| {}).await;
     let url = house.url("app", "secret");
-    let client = integration::server::PgClient::connect(&url).await.unwrap();
+    let client = PgClient::connect(&url).await.unwrap();
     assert_eq!(house.relay.prepare_twins(PATIENCE).await.ready, 1);
     house.move_to(Side::Target).await;
     let who = client.value("SELECT current_user || current_setting('server_version_num')");
     assert!(who.await.unwrap().starts_with("app18"));
     // The verifier is now looked up on the target.
-    let late = integration::server::PgClient::connect(&url).await.unwrap();
+    let late = PgClient::connect(&url).await.unwrap();
     assert!(late.value(VERSION).await.unwrap().starts_with("18"));
 }
 
@@ -387,4 +387,52 @@ async fn pgbench_in_every_protocol_notices_none_of_many_movements() {
         );
         assert!(movements >= 3, "{mode}: only {movements} movements");
     }
+}
+
+#[tokio::test]
+async fn a_client_that_names_no_database_goes_to_the_one_that_was_moved() {
+    let options = PgOptions::default().without_fsync();
+    let source = PgServer::start(16, options.clone()).await.unwrap();
+    let target = PgServer::start(17, options).await.unwrap();
+    target
+        .execute("postgres", "CREATE DATABASE moved")
+        .await
+        .unwrap();
+    let moved = target.url("postgres", "moved").parse().unwrap();
+    let set = |options: &mut RelayOptions| options.target = Some(moved);
+    let house = House::over(source, Some(target), set).await;
+    // The server takes the role's name for it, which is the name of the database on the source.
+    let url = format!("postgres://postgres:x@{}", house.address);
+    let before = PgClient::connect(&url).await.unwrap();
+    house.relay.prepare_twins(PATIENCE).await;
+    house.move_to(Side::Target).await;
+    let after = PgClient::connect(&url).await.unwrap();
+    for client in [before, after] {
+        let database = client.value("SELECT current_database()").await.unwrap();
+        assert_eq!(database, "moved");
+    }
+}
+
+#[tokio::test]
+async fn a_log_in_during_the_hold_waits_even_if_the_lookup_has_no_connection_yet() {
+    let house = House::pair(16, 17).await;
+    let mut held = house.switch.hold(Side::Target).unwrap();
+    let url = house.url("postgres", "x");
+    let log_in = PgClient::connect(&url);
+    tokio::pin!(log_in);
+    let early = timeout(Duration::from_millis(300), &mut log_in).await;
+    assert!(early.is_err(), "nobody is let in during a hold");
+    assert_eq!(
+        house.relay.source_pids(),
+        [0; 0],
+        "nothing is opened on the source"
+    );
+    let backends =
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pointsman log-in'";
+    assert_eq!(house.source.psql("postgres", backends).unwrap(), "0");
+    held.drain().await;
+    let drained = held.into_drained().unwrap();
+    drained.fenced().caught_up().switch().release();
+    let client = timeout(PATIENCE, log_in).await.unwrap().unwrap();
+    assert!(client.value(VERSION).await.unwrap().starts_with("17"));
 }

@@ -72,11 +72,22 @@ impl fmt::Display for FenceRow {
     }
 }
 
+/// Whether our tables are in a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bookkeeping {
+    /// They are.
+    Here,
+    /// They are not: no migration was begun here, or it is finished.
+    Absent,
+}
+
 /// The fence as the server sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FenceState {
     /// Our row; `None` if a fence was never raised here, or our tables are not here.
     pub row: Option<FenceRow>,
+    /// Whether our tables are here.
+    pub bookkeeping: Bookkeeping,
     /// Roles that may log in and connect, ours and superusers left out. Empty behind a fence; a
     /// fence that is up with roles here was opened by somebody's hand.
     pub open_to: Vec<String>,
@@ -99,9 +110,9 @@ const STEP: &str = "reading the fence's state";
 /// # Errors
 /// When the server fails or the row is not one of ours.
 pub async fn state(client: &Client) -> Result<FenceState, FenceError> {
-    let row = match has_table(client).await? {
-        true => fence_row(client).await?,
-        false => None,
+    let (row, bookkeeping) = match has_table(client).await? {
+        true => (fence_row(client).await?, Bookkeeping::Here),
+        false => (None, Bookkeeping::Absent),
     };
     let open_to = client
         .query_one(
@@ -114,7 +125,11 @@ pub async fn state(client: &Client) -> Result<FenceState, FenceError> {
         .await
         .and_then(|row| row.try_get(0))
         .map_err(FenceError::sql(STEP))?;
-    Ok(FenceState { row, open_to })
+    Ok(FenceState {
+        row,
+        bookkeeping,
+        open_to,
+    })
 }
 
 pub(super) async fn has_table(client: &Client) -> Result<bool, FenceError> {

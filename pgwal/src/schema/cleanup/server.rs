@@ -63,6 +63,23 @@ impl Cleaner<'_> {
         }
     }
 
+    /// Ends what of ours still works there: a server finishes a long statement (an index being
+    /// built) without its client, and everything here would wait for its locks.
+    pub(super) async fn end_ours(&mut self) {
+        let end = "SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(a.pid))
+                   FROM pg_catalog.pg_stat_activity a
+                   WHERE a.datname = pg_catalog.current_database()
+                     AND pg_catalog.starts_with(a.application_name, $1)
+                     AND a.pid <> pg_catalog.pg_backend_pid()";
+        let name = object_name(self.id);
+        if let Err(error) = self.client.execute(end, &[&name]).await {
+            self.note(
+                "ending statements of ours that still run",
+                Err(SqlCause::from(error)),
+            );
+        }
+    }
+
     /// Drops slots, publication and origins that bear the migration's name.
     pub(super) async fn replication(&mut self) {
         let name = object_name(self.id);
@@ -198,15 +215,16 @@ impl Cleaner<'_> {
         }
     }
 
+    /// Whether something is still there on a side.
+    pub(super) fn has_left(&self, side: Side) -> bool {
+        let prefix = format!("{side}: ");
+        let mut left = self.report.left.iter();
+        left.any(|left| left.starts_with(&prefix))
+    }
+
     /// Drops our schema, unless something is left that only it knows how to put back.
     pub(super) async fn drop_schema(&mut self) {
-        let prefix = format!("{}: ", self.side);
-        if self
-            .report
-            .left
-            .iter()
-            .any(|left| left.starts_with(&prefix))
-        {
+        if self.has_left(self.side) {
             return self
                 .report
                 .left(self.side, "the schema pointsman, needed for the rest");
