@@ -1,11 +1,11 @@
 //! What a target's role that is no superuser cannot make of what the source has.
 
-use postgres_protocol::escape::escape_identifier;
 use router::Side;
 
 use super::report::{Advice, Level, Report, listed};
 use super::rule::{Rule, run_all};
 use super::server::Server;
+use crate::name::quote_identifier;
 
 /// Looks at the source's objects with the eyes of the target's role.
 pub(super) async fn both(
@@ -69,7 +69,7 @@ async fn owners(
     let Some(first) = beyond.first() else {
         return Ok(());
     };
-    let role = escape_identifier(&target.role);
+    let role = quote_identifier(&target.role);
     let what = format!(
         "role {role} may not hand objects over to {}",
         listed(&beyond)
@@ -77,7 +77,7 @@ async fn owners(
     let fix = format!(
         "GRANT {owner} TO {role} on the target; if {owner} is a superuser, ALTER ... OWNER of its \
          objects on the source, or log in to the target as a superuser",
-        owner = escape_identifier(first)
+        owner = quote_identifier(first)
     );
     let why = "they own objects on the source, and only a member may make objects theirs";
     report.fail(Side::Target, &what, Advice { why, fix: &fix });
@@ -109,12 +109,12 @@ async fn extensions(
     };
     let what = format!(
         "role {} may not make extensions {}",
-        escape_identifier(&target.role),
+        quote_identifier(&target.role),
         listed(&beyond)
     );
     let fix = format!(
         "CREATE EXTENSION {} on the target as a superuser, in the schema it has on the source",
-        escape_identifier(first)
+        quote_identifier(first)
     );
     let why = "only superusers may, and the structure that needs them could not be restored";
     report.fail(Side::Target, &what, Advice { why, fix: &fix });
@@ -141,7 +141,7 @@ async fn row_security(
         if server.value(BYPASSES, &[]).await? {
             continue;
         }
-        let role = escape_identifier(&server.role);
+        let role = quote_identifier(&server.role);
         let what = format!(
             "role {role} is subject to the row security of {}",
             listed(&tables)

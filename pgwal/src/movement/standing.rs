@@ -1,4 +1,4 @@
-//! Who serves, as the two servers tell it; asked at every start and after every lost connection.
+//! Who serves, as the two servers tell it; asked at every start.
 //!
 //! # Crash behaviour
 //!
