@@ -16,7 +16,7 @@ use router::engine::{Arrive, Failure, Journal, Leave};
 use router::{Epoch, Side};
 use thiserror::Error;
 
-use super::fence::{self, FenceError, FenceReport, LowerReport};
+use super::fence::{self, FenceError, FenceReport};
 use super::journal::{self, JournalError, Outcome};
 use super::marker::{Marker, MarkerError};
 use super::ready::Prepared;
@@ -41,7 +41,6 @@ pub struct Leaving {
     prepared: Prepared,
     ours: Ours,
     raised: Mutex<Option<FenceReport>>,
-    lowered: Mutex<Option<LowerReport>>,
 }
 
 impl std::fmt::Debug for Leaving {
@@ -145,7 +144,6 @@ impl Leaving {
             prepared,
             ours,
             raised: Mutex::new(None),
-            lowered: Mutex::new(None),
         }
     }
 
@@ -153,12 +151,6 @@ impl Leaving {
     #[must_use]
     pub fn fence_report(&self) -> Option<FenceReport> {
         self.raised.lock().clone()
-    }
-
-    /// What lowering the fence did, once it is down again.
-    #[must_use]
-    pub fn lower_report(&self) -> Option<LowerReport> {
-        self.lowered.lock().clone()
     }
 
     /// Server processes of ours: those that were named and our own.
@@ -183,13 +175,12 @@ impl Leave for Leaving {
     }
 
     async fn lower_fence(&self, epoch: Epoch) -> Result<(), LeaveError> {
-        let report = if self.line.is_free() {
-            fence::lower_epoch(&self.line.client, epoch, LOWER_TIMEOUT).await?
+        if self.line.is_free() {
+            fence::lower_epoch(&self.line.client, epoch, LOWER_TIMEOUT).await?;
         } else {
             let client = self.endpoint.connect_sql(APPLICATION_NAME).await?;
-            fence::lower_epoch(&client, epoch, LOWER_TIMEOUT).await?
-        };
-        *self.lowered.lock() = Some(report);
+            fence::lower_epoch(&client, epoch, LOWER_TIMEOUT).await?;
+        }
         Ok(())
     }
 

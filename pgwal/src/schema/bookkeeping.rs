@@ -147,28 +147,6 @@ pub const FORMAT: i32 = 1;
 /// migration's id follows. Slots and origins are shared by all databases of a server.
 pub const OBJECT_PREFIX: &str = "pointsman_";
 
-/// Bytes of randomness in a migration's id.
-const ID_BYTES: usize = 4;
-
-/// A fresh migration id: 8 hexadecimal digits.
-///
-/// # Errors
-/// The system gives no randomness.
-pub fn new_id() -> Result<String, getrandom::Error> {
-    let mut bytes = [0; ID_BYTES];
-    getrandom::fill(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// Whether the text could be a migration's id.
-#[must_use]
-pub fn is_id(text: &str) -> bool {
-    text.len() == ID_BYTES * 2
-        && text
-            .bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-}
-
 /// The name of a migration's slot, publication and origin.
 #[must_use]
 pub fn object_name(id: &str) -> String {

@@ -54,12 +54,6 @@ impl SqlCause {
         }
     }
 
-    /// Whether the server's disk is full (SQLSTATE 53100).
-    #[must_use]
-    pub fn is_disk_full(&self) -> bool {
-        self.sqlstate() == Some("53100")
-    }
-
     fn of_db_error(error: &DbError) -> Self {
         let sqlstate = error.code().code().to_owned();
         let message = if quotes_values(&sqlstate) {

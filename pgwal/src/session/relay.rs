@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use router::{Side, Switch};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
@@ -67,7 +67,6 @@ impl RelayOptions {
 #[derive(Debug)]
 pub struct Relay {
     options: RelayOptions,
-    target: RwLock<Option<Endpoint>>,
     clients: AtomicUsize,
     threads: Threads,
     custom_settings: Mutex<BTreeSet<String>>,
@@ -100,7 +99,6 @@ impl Relay {
         getrandom::fill(&mut mock_seed).map_err(|_none| io::ErrorKind::Unsupported)?;
         let threads = Threads::start(options.threads.max(1))?;
         let relay = Arc::new(Self {
-            target: RwLock::new(options.target.clone()),
             clients: AtomicUsize::new(0),
             threads,
             custom_settings: Mutex::default(),
@@ -153,17 +151,12 @@ impl Relay {
         self.options.auth_query.as_deref().unwrap_or(DEFAULT_QUERY)
     }
 
-    /// Names the target when a migration begins, or forgets it when it is over.
-    pub fn set_target(&self, target: Option<Endpoint>) {
-        *self.target.write() = target;
-    }
-
     /// The server of a side, if it is known.
     #[must_use]
     pub fn endpoint(&self, side: Side) -> Option<Endpoint> {
         match side {
             Side::Source => Some(self.options.source.clone()),
-            Side::Target => self.target.read().clone(),
+            Side::Target => self.options.target.clone(),
         }
     }
 

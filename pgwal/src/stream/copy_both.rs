@@ -150,12 +150,6 @@ impl ReplicationConn {
         })
     }
 
-    /// The connection, for a caller that must keep it open.
-    #[must_use]
-    pub fn into_conn(self) -> Conn {
-        self.conn
-    }
-
     fn answer(&self, command: &'static str, what: &'static str) -> StreamError {
         StreamError::Answer {
             endpoint: self.endpoint.clone(),

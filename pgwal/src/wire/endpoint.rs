@@ -108,13 +108,6 @@ impl Endpoint {
         self
     }
 
-    /// The same server and user, another database.
-    #[must_use]
-    pub fn with_database(mut self, database: impl Into<String>) -> Self {
-        self.database = database.into();
-        self
-    }
-
     /// Whether the server is reached through a unix socket.
     #[must_use]
     pub fn is_unix(&self) -> bool {

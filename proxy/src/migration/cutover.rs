@@ -15,7 +15,7 @@ use pgwal::schema::catalog::Catalog;
 use pgwal::session::Relay;
 use pgwal::wire::{Endpoint, SqlConn};
 use router::cutover::{Arrival, Ended, LongTransactions, Plan, Step};
-use router::{Epoch, Side};
+use router::{Epoch, Side, words};
 use tracing::info;
 
 use super::board::{Board, Life};
@@ -25,7 +25,6 @@ use super::standing;
 use crate::admin::protocol::Response;
 use crate::config::{Config, OnLongTransaction, OnUnmovableSession};
 use crate::exit::Exit;
-use router::words;
 
 /// More log than this that is not applied yet, and the cutover is not begun: the pause would be
 /// spent on catching up.

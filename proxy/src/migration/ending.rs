@@ -5,10 +5,10 @@ use std::path::Path;
 
 use pgwal::schema::cleanup::{self, CleanupReport, FenceFate};
 use pgwal::wire::Endpoint;
+use router::words;
 use tracing::warn;
 
 use crate::admin::protocol::Response;
-use router::words;
 
 /// Removes everything of ours after the switch.
 pub(super) async fn finish(source: &Endpoint, target: &Endpoint, lift_fence: bool) -> Response {

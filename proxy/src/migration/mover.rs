@@ -15,11 +15,9 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use router::cutover::{Action, Ended, Event, Movement, Plan, Step, Timeline};
 use router::engine::{Arrive, Failure, Journal, Leave};
-use router::{CaughtUp, Drained, Fenced, Held, Switch};
+use router::{CaughtUp, Drained, Fenced, Held, Switch, words};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
-
-use router::words;
 
 /// How long one attempt of what is tried again may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -25,14 +25,13 @@ use pgwal::session::Relay;
 use pgwal::stream::{Stream, StreamOptions};
 use pgwal::wire::Endpoint;
 use router::window::WindowLimits;
-use router::{Lsn, Side};
+use router::{Lsn, Side, words};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::failure::Attempt;
 use super::board::{Board, Life};
 use crate::config::{Config, KeylessTables};
-use router::words;
 
 /// The first pause before trying again; it doubles.
 const RETRY_FIRST: Duration = Duration::from_millis(200);

@@ -11,11 +11,10 @@ use std::time::Duration;
 use pgwal::movement::{fence, journal, standing as servers};
 use pgwal::wire::{Endpoint, SqlConn};
 use router::cutover::standing::{Doubt, Standing};
-use router::{Epoch, Side};
+use router::{Epoch, Side, words};
 use tracing::{info, warn};
 
 use super::board::Board;
-use router::words;
 
 /// Pause before the servers are asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(500);

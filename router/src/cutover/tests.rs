@@ -1,3 +1,5 @@
+//! Tests of the machine: each step, each failure, each deadline.
+
 use super::*;
 
 mod any_order;

@@ -1,3 +1,5 @@
+//! Tests of the net change: each pair of changes of a row, and histories that cannot be.
+
 use bytes::Bytes;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of the switch: each step, and who waits and wakes.
+
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -55,7 +55,13 @@ pub async fn lower_epoch(
     let deadline = Instant::now() + timeout;
     loop {
         match lower_once(client, epoch).await {
-            Ok(report) => return Ok(report),
+            Ok(report) => {
+                // Not every caller has somebody to tell.
+                for what in &report.not_exact {
+                    tracing::warn!(%what, "the fence is down, but not everything is as it was");
+                }
+                return Ok(report);
+            }
             // The row changed between the reading and the transaction: another lower, or a raise.
             Err(FenceError::Locked { .. } | FenceError::NotFromDown { .. })
                 if Instant::now() < deadline =>

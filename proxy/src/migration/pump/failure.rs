@@ -7,9 +7,9 @@ use std::path::Path;
 use pgwal::apply::ApplyError;
 use pgwal::schema::initial::InitialError;
 use pgwal::stream::StreamError;
+use router::words;
 
 use crate::status::Failure;
-use router::words;
 
 /// What is known of an error whose cause the operator must mend.
 const MEND: &str = "mend it and run `pointsman start` to go on, or `pointsman abort` to remove \
