@@ -11,9 +11,10 @@ use crate::wire::{
 /// A row that a policy hides is an error, not a row less.
 const EVERY_ROW: &str = "SET row_security = off";
 
-/// A commit that is lost in a crash is lost with its record: the table is copied again.
 /// A lock that is held for long is one of an earlier connection that the server still believes in.
-const TARGET_ONLY: &str = "SET synchronous_commit = off; SET lock_timeout = '60s'";
+/// Commits stay synchronous: a worker remembers what it has copied, and goes on from there when the
+/// target comes back from a crash.
+const TARGET_ONLY: &str = "SET lock_timeout = '60s'";
 
 /// Bytes gathered into one message to the target.
 pub(super) const CHUNK_BYTES: usize = 128 * 1024;
