@@ -1,3 +1,15 @@
-//! MySQL and MariaDB: the same modules under the same names as `pgwal`.
+//! MySQL and MariaDB, all of it: the wire, the stream of the binary log, the copy, the apply, the
+//! schema, the sessions, the movement of the points on the servers, and the preflight check.
 //!
-//! Empty in this version: pointsman moves PostgreSQL databases.
+//! The modules are those of `pgwal`, under the same names: who knows one crate knows the other.
+
+pub mod apply;
+pub mod check;
+pub mod copy;
+pub mod movement;
+pub mod position;
+pub mod schema;
+pub mod session;
+pub mod stream;
+pub mod version;
+pub mod wire;

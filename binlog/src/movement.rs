@@ -1,0 +1,1 @@
+//! The movement of the points on the two servers: fence, marker, counters, journal.

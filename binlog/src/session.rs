@@ -1,0 +1,1 @@
+//! The clients' sessions: log-in, relay, state, twins.

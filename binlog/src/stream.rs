@@ -1,0 +1,1 @@
+//! The stream: the source's binary log as whole transactions.

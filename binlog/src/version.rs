@@ -1,0 +1,1 @@
+//! Flavours and versions of servers.
