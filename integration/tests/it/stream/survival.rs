@@ -181,10 +181,12 @@ async fn what_is_durable_in_the_spool_is_acknowledged_and_survives_a_restart(maj
         .parse()
         .unwrap();
     write(&source, 2000, 1).await;
+    let handle = lines.stream.handle();
+    // A consumer that overtakes the reader empties the spool, and what comes then stays in memory.
+    wait_for("all are received", async || handle.received() >= written).await;
     // What is in memory must be applied before the spool counts.
     let applied = read(&mut lines, 1, 500).await;
     assert!(source.confirmed_flush().await <= applied);
-    let handle = lines.stream.handle();
     handle.acknowledge(applied);
     wait_for("the spool is acknowledged", async || {
         source.confirmed_flush().await >= written
