@@ -53,6 +53,16 @@ pub enum LargeObjects {
     Accept,
 }
 
+/// Where the proxy finds the verifiers that it lets clients in with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Verifiers {
+    /// In `pg_authid`, read with the role of pointsman.
+    #[default]
+    Catalog,
+    /// The operator has configured a query.
+    Query,
+}
+
 /// What the operator has decided, as far as the check must know it.
 #[derive(Debug, Clone, Default)]
 pub struct CheckOptions {
@@ -64,6 +74,8 @@ pub struct CheckOptions {
     pub pg_dump_dir: Option<PathBuf>,
     /// Large objects.
     pub large_objects: LargeObjects,
+    /// Where verifiers are found.
+    pub verifiers: Verifiers,
     /// The migration that is under way; its own slot, publication and schemas are no leftovers,
     /// and the target need not be empty.
     pub migration_id: Option<String>,
@@ -101,7 +113,7 @@ async fn check_source(source: &Server, options: &CheckOptions, report: &mut Repo
     versions::source(source, report);
     let done = replication::source(source, options, report).await;
     report.asked(source, "replication settings", done);
-    let done = privileges::source(source, report).await;
+    let done = privileges::source(source, options, report).await;
     report.asked(source, "privileges", done);
     let done = objects::source(source, options, report).await;
     report.asked(source, "tables and other objects", done);

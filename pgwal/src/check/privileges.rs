@@ -5,6 +5,7 @@ use router::Side;
 use super::report::{Advice, Level, Report};
 use super::rule::{Rule, run_all};
 use super::server::Server;
+use super::{CheckOptions, Verifiers};
 use crate::name::quote_identifier;
 
 /// A privilege: a query that gives whether it is there, and what to say if it is not.
@@ -17,7 +18,7 @@ struct Privilege {
     fix: &'static str,
 }
 
-const SOURCE: [Privilege; 6] = [
+const SOURCE: [Privilege; 5] = [
     Privilege {
         sql: "SELECT rolreplication FROM pg_catalog.pg_roles WHERE rolname = session_user",
         level: Level::Fail,
@@ -53,15 +54,6 @@ const SOURCE: [Privilege; 6] = [
         lacks: "may not create in the database",
         why: "the schema `pointsman` and the publication are made in it",
         fix: "GRANT CREATE ON DATABASE {database} TO {role}",
-    },
-    Privilege {
-        sql: "SELECT pg_catalog.has_table_privilege('pg_catalog.pg_authid', 'SELECT')",
-        level: Level::Warn,
-        lacks: "may not read pg_authid",
-        why: "passwords cannot be carried to the target, nor clients let in through the proxy, \
-              without the stored verifiers",
-        fix: "GRANT SELECT ON pg_catalog.pg_authid TO {role}; or make the roles on the target by \
-              hand and set [auth] query to a function that gives the verifiers",
     },
 ];
 
@@ -116,12 +108,14 @@ const TABLES: [Rule; 2] = [
 
 pub(super) async fn source(
     source: &Server,
+    options: &CheckOptions,
     report: &mut Report,
 ) -> Result<(), tokio_postgres::Error> {
     if source.superuser {
         return Ok(());
     }
     ask(&SOURCE, source, report).await?;
+    verifiers(source, options, report).await?;
     run_all(&TABLES, source, report).await
 }
 
@@ -135,6 +129,37 @@ pub(super) async fn target(
     ask(&TARGET, target, report).await?;
     replication_role(target, report).await?;
     origins(target, report).await
+}
+
+/// Clients log in by the verifiers that are stored on the source.
+async fn verifiers(
+    source: &Server,
+    options: &CheckOptions,
+    report: &mut Report,
+) -> Result<(), tokio_postgres::Error> {
+    let sql = "SELECT pg_catalog.has_table_privilege('pg_catalog.pg_authid', 'SELECT')";
+    if source.value(sql, &[]).await? {
+        return Ok(());
+    }
+    let role = quote_identifier(&source.role);
+    let what = format!("role {role} may not read pg_authid");
+    match options.verifiers {
+        Verifiers::Catalog => {
+            let fix = format!(
+                "GRANT SELECT ON pg_catalog.pg_authid TO {role}; or set [auth] query to a \
+                 function that gives the verifiers, and make the roles on the target by hand"
+            );
+            let why = "no client with a password can log in through the proxy without the stored \
+                       verifiers";
+            report.fail(Side::Source, &what, Advice { why, fix: &fix });
+        }
+        Verifiers::Query => {
+            let why = "[auth] query lets clients in, but passwords cannot be carried to the target";
+            let fix = "make the roles on the target by hand, with the same verifiers";
+            report.add(Level::Warn, Side::Source, &what, Advice { why, fix });
+        }
+    }
+    Ok(())
 }
 
 async fn ask(

@@ -1,6 +1,6 @@
 //! The command `check`: looks at both servers and says what stands in the way.
 
-use pgwal::check::{self, CheckOptions, Finding, LargeObjects, Level};
+use pgwal::check::{self, CheckOptions, Finding, LargeObjects, Level, Verifiers};
 use pgwal::schema::setup::migration_id;
 use pgwal::wire::Endpoint;
 use router::Side;
@@ -38,6 +38,10 @@ pub(super) async fn check(
         },
         tables: config.copy.tables.filter(),
         pg_dump_dir: config.copy.pg_dump_dir.clone(),
+        verifiers: match config.auth.query {
+            None => Verifiers::Catalog,
+            Some(_) => Verifiers::Query,
+        },
         migration_id: begun(source).await,
         ours,
         nologin: config.fence.nologin.clone(),

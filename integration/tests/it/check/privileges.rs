@@ -1,6 +1,6 @@
 //! Privileges that the roles of pointsman lack, and those that are enough.
 
-use pgwal::check::{CheckOptions, Level};
+use pgwal::check::{CheckOptions, Level, Verifiers};
 
 use super::{has, pair, run_as, sql, text};
 
@@ -68,8 +68,8 @@ async fn each_missing_privilege_is_told_with_the_grant_that_gives_it() {
         }
         has(
             &findings,
-            Level::Warn,
-            &["source:", "may not read pg_authid"],
+            Level::Fail,
+            &["source:", "may not read pg_authid", "[auth] query"],
         );
         has(&findings, Level::Warn, &["target:", "lacks CREATEROLE"]);
         match to {
@@ -86,10 +86,16 @@ async fn each_missing_privilege_is_told_with_the_grant_that_gives_it() {
         };
         let decided = CheckOptions {
             nologin: vec!["app".to_owned()],
+            verifiers: Verifiers::Query,
             ..CheckOptions::default()
         };
         let findings = run_as("weak", &source, &target, &decided).await;
         has(&findings, Level::Fail, &["may not set app to NOLOGIN"]);
+        has(
+            &findings,
+            Level::Warn,
+            &["source:", "may not read pg_authid"],
+        );
     }
 }
 

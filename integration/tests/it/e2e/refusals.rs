@@ -4,7 +4,7 @@ use integration::catalog::{self, Facts};
 use integration::proxy::{Proxy, ProxyOptions};
 use integration::server::{PgOptions, PgServer};
 
-use super::stage::{DATABASE, configured, empty_target, filled_source, usual};
+use super::stage::{DATABASE, PATIENCE, configured, empty_target, filled_source, usual};
 
 /// What a role that may nothing is told. It cannot look up passwords either, so nobody can log in
 /// through a proxy that has only this role.
@@ -134,6 +134,29 @@ async fn a_wrong_password_for_the_target_is_refused_and_never_shown() {
     let proxy = Proxy::start(options).await.unwrap();
     let said = proxy.cli(&["start"]).await.unwrap();
     assert!(!said.to_string().contains("quite-wrong"), "{said}");
+    assert!(!proxy.log().contains("quite-wrong"), "{}", proxy.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_for_the_source_is_told_and_never_shown() {
+    let source = filled_source(14, usual()).await;
+    let role = "CREATE ROLE mover SUPERUSER LOGIN PASSWORD 'x'";
+    source.execute("postgres", role).await.unwrap();
+    let target = empty_target(17, usual()).await;
+    let wrong = source.url_with_password("mover", "quite-wrong", DATABASE);
+    let options = ProxyOptions::new(wrong, Some(target.url("postgres", DATABASE)));
+    let mut proxy = Proxy::prepare(options).unwrap();
+    proxy.launch().await.unwrap();
+    let told = proxy
+        .wait_for("the wrong password", PATIENCE, |status| {
+            status["trouble"]
+                .as_str()
+                .is_some_and(|text| text.contains("password") && text.contains("source"))
+        })
+        .await
+        .unwrap();
+    assert!(told["serving"].is_null(), "{told:#}");
+    assert!(!told.to_string().contains("quite-wrong"), "{told:#}");
     assert!(!proxy.log().contains("quite-wrong"), "{}", proxy.log());
 }
 

@@ -1,5 +1,7 @@
 //! `finish` and `abort` leave nothing of ours on either server.
 
+use std::time::Duration;
+
 use integration::catalog::{self, Facts};
 use integration::server::PgServer;
 
@@ -98,7 +100,7 @@ async fn an_abort_does_not_wait_for_an_index_that_is_being_built() {
             "{}",
             stage.proxy.log()
         );
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let abort = stage.proxy.done(&["abort"]);
     let aborted = tokio::time::timeout(PATIENCE, abort).await;
@@ -152,4 +154,46 @@ fn assert_no_trace_by_name(facts: &Facts) {
         .iter()
         .filter(|fact| kinds.iter().any(|kind| fact.starts_with(kind)));
     assert_eq!(traces.count(), 0);
+}
+
+/// Ends a command by killing the proxy under it, at several instants; the same command, given to
+/// the next proxy, then leaves nothing.
+async fn killed_in(command: &[&str], after: Duration) {
+    let before = stage(14, 17).await;
+    let mut stage = before.stage;
+    stage.stream().await;
+    let serving = match command[0] {
+        "abort" => "source",
+        _ => {
+            stage.cutover().await;
+            "target"
+        }
+    };
+    tokio::select! {
+        said = stage.proxy.cli(command) => {
+            said.unwrap();
+        }
+        () = tokio::time::sleep(after) => {}
+    }
+    stage.proxy.restart().await.unwrap();
+    let status = stage.proxy.status().await.unwrap();
+    assert_eq!(status["serving"], serving, "after {after:?}: {status:#}");
+    // What was done whole needs nothing more: a proxy that finds no trace knows of no migration.
+    let said = stage.proxy.cli(command).await.unwrap();
+    assert!(said.code <= 1, "after {after:?}: {said}");
+    assert_equal(&before.source, &facts(&stage.source).await, "source");
+    let target = facts(&stage.target).await;
+    match serving {
+        "source" => assert_equal(&before.target, &target, "target"),
+        _ => assert_no_trace_by_name(&target),
+    }
+    let client = stage.client().await;
+    client.batch_execute("SELECT 1").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_killed_in_an_abort_can_be_told_to_abort_again() {
+    for milliseconds in [10, 60, 150, 400] {
+        killed_in(&["abort"], Duration::from_millis(milliseconds)).await;
+    }
 }
