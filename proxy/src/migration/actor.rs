@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pgwal::session::Relay;
 use pgwal::wire::Endpoint;
-use router::{Side, Undecided};
+use router::{Epoch, Side, Undecided, words};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -15,9 +15,10 @@ use tracing::{info, warn};
 
 use super::board::{Board, Life};
 use super::cutover::{Scene, Wanted};
+use super::left::{self, Left, Note};
 use super::{Command, cutover, ending, preflight, pump, standing};
 use crate::admin::protocol::{Request, Response};
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 use crate::exit::Exit;
 use crate::task;
 
@@ -28,6 +29,9 @@ const PUMP_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// those that are late do it by themselves at their next idle moment.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(2);
 
+/// What is left to do after `finish`.
+const NEW_SOURCE: &str = "set `source` to the new server in the configuration, and remove `target`";
+
 /// The owner of the migration's state.
 pub(super) struct Actor {
     config: Arc<Config>,
@@ -36,6 +40,8 @@ pub(super) struct Actor {
     relay: Arc<Relay>,
     board: Arc<Board>,
     shutdown: CancellationToken,
+    /// Whether the source was left for good by a migration before this process.
+    note: Note,
     /// The runtime that the pump runs on.
     pumps: Handle,
     pump: Option<RunningPump>,
@@ -51,15 +57,17 @@ impl Actor {
     /// An actor that has not begun.
     ///
     /// # Errors
-    /// When an endpoint of the configuration is not usable.
+    /// When an endpoint of the configuration is not usable, or `source` was left for good.
     pub(super) fn new(
         config: Config,
         relay: Arc<Relay>,
         board: Arc<Board>,
         shutdown: CancellationToken,
         pumps: Handle,
-    ) -> Result<Self, ConfigError> {
+    ) -> anyhow::Result<Self> {
         let (source, target) = (config.source_endpoint()?, config.target_endpoint()?);
+        let new_server = target.as_ref().map(server);
+        let note = left::look(&config.spool.dir, &server(&source), new_server.as_deref())?;
         let config = Arc::new(config);
         Ok(Self {
             config,
@@ -68,6 +76,7 @@ impl Actor {
             relay,
             board,
             shutdown,
+            note,
             pumps,
             pump: None,
         })
@@ -76,15 +85,25 @@ impl Actor {
     /// Runs until the proxy shuts down.
     pub(super) async fn run(mut self, undecided: Undecided, mut commands: mpsc::Receiver<Command>) {
         let shutdown = self.shutdown.clone();
-        let (side, epoch) = tokio::select! {
-            biased;
-            () = shutdown.cancelled() => return,
-            // While nobody knows who serves, no command can be carried out either.
-            serving = standing::settle(&self.source, self.target.as_ref(), &self.board) => serving,
-        };
-        undecided.decide_at(side, epoch);
-        info!(serving = side.as_str(), %epoch, "it is known who serves");
-        self.go_on(side).await;
+        match self.note {
+            Note::Left => {
+                warn!("a migration that is finished left `source` for `target`, which serves");
+                undecided.decide_at(Side::Target, Epoch::FIRST.next());
+                self.board.enter(Life::Finished);
+                self.board.warnings(vec![NEW_SOURCE.to_owned()]);
+            }
+            Note::Absent => {
+                let (side, epoch) = tokio::select! {
+                    biased;
+                    () = shutdown.cancelled() => return,
+                    // While nobody knows who serves, no command can be carried out either.
+                    serving = standing::settle(&self.source, self.target.as_ref(), &self.board) => serving,
+                };
+                undecided.decide_at(side, epoch);
+                info!(serving = side.as_str(), %epoch, "it is known who serves");
+                self.go_on(side).await;
+            }
+        }
         loop {
             let command = tokio::select! {
                 biased;
@@ -241,8 +260,8 @@ impl Actor {
 
     async fn finish(&mut self, lift_fence: bool) -> Response {
         match self.board.life() {
-            Life::Switched => {}
-            Life::Finished => return Response::done("it is finished already"),
+            // It may have been cut off before its end.
+            Life::Switched | Life::Finished => {}
             Life::Deciding
             | Life::Proxying
             | Life::Copying
@@ -258,9 +277,17 @@ impl Actor {
         let Some(target) = self.target.clone() else {
             return no_target();
         };
+        let left = Left {
+            source: server(&self.source),
+            target: server(&target),
+        };
+        if let Err(error) = left.write(&self.config.spool.dir) {
+            return Response::refused(format!("cannot finish: {}", words(&error)));
+        }
         let response = ending::finish(&self.source, &target, lift_fence).await;
         if response.exit == Exit::Done {
             self.board.enter(Life::Finished);
+            self.board.warnings(vec![NEW_SOURCE.to_owned()]);
         }
         response
     }
@@ -285,6 +312,11 @@ impl Actor {
         }
         response
     }
+}
+
+/// A server and its database, however one logs in there.
+fn server(endpoint: &Endpoint) -> String {
+    format!("{}/{}", endpoint.address(), endpoint.database)
 }
 
 fn no_target() -> Response {

@@ -197,3 +197,30 @@ async fn a_proxy_killed_in_an_abort_can_be_told_to_abort_again() {
         killed_in(&["abort"], Duration::from_millis(milliseconds)).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_killed_in_a_finish_can_be_told_to_finish_again() {
+    for milliseconds in [10, 40, 100, 250] {
+        let finish = ["finish", "--lift-fence"];
+        killed_in(&finish, Duration::from_millis(milliseconds)).await;
+    }
+}
+
+/// The servers hold no trace that could tell who serves.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_is_started_again_after_finish_does_not_serve_the_old_server() {
+    let before = stage(14, 17).await;
+    let mut stage = before.stage;
+    stage.stream().await;
+    stage.cutover().await;
+    stage.proxy.done(&["finish", "--lift-fence"]).await.unwrap();
+    stage.proxy.restart().await.unwrap();
+    let status = stage.proxy.status().await.unwrap();
+    assert_eq!(
+        (&status["phase"], &status["serving"]),
+        (&"finished".into(), &"target".into())
+    );
+    let told = status["warnings"].to_string();
+    assert!(told.contains("set `source` to the new server"), "{told}");
+    assert_eq!(stage.serving_major(), 17);
+}
