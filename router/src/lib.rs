@@ -7,6 +7,7 @@
 
 mod change;
 mod position;
+mod secret;
 mod side;
 mod sync;
 mod words;
@@ -22,6 +23,7 @@ pub mod window;
 pub use change::{Cell, Change, Key, KeyError, OldImage, Row};
 pub use net::{Identity, Moved, NetChange, NetError, NetShape, NetTable, Updated};
 pub use position::{Lsn, ParseLsnError, Position};
+pub use secret::Secret;
 pub use side::{Epoch, Side};
 pub use switch::{
     CaughtUp, Drained, Fenced, Gate, Held, HoldError, MustWait, Switch, Switched, Undecided,

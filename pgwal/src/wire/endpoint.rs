@@ -7,7 +7,7 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 
 use super::limits::CONNECT_TIMEOUT;
-use super::secret::Secret;
+use router::Secret;
 
 /// How much TLS a connection wants, in libpq's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

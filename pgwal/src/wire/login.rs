@@ -8,7 +8,7 @@ use super::auth::md5::Md5Verifier;
 use super::auth::scram::{MECHANISM, ScramClient, ScramClientProof, ScramKeys};
 use super::backend::Authentication;
 use super::frontend;
-use super::secret::Secret;
+use router::Secret;
 
 /// What we can answer a server's authentication request with.
 #[derive(Debug, Clone)]

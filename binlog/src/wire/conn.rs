@@ -1,0 +1,269 @@
+//! One connection of ours to a server, in the client's role: log-in, then packets both ways.
+//!
+//! Guarantees: frames are joined and their numbers checked, nothing larger than
+//! [`PACKET_BYTES_MAX`](super::limits::PACKET_BYTES_MAX) is taken, reading and flushing are cancel
+//! safe. It does not: know what an exchange means, or reconnect. Whoever sends a command must read
+//! its whole answer.
+
+use std::ops::ControlFlow;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::capabilities::{Capabilities, StatusFlags};
+use super::command::COM_QUIT;
+use super::error::{ServerError, WireError};
+use super::limits::{LOGIN_PACKET_BYTES_MAX, PACKET_BYTES_MAX, READ_CHUNK_BYTES};
+use super::packet::{self, Assembler};
+use super::response::{self, OkPacket};
+use super::socket::Socket;
+use crate::version::ServerVersion;
+
+mod open;
+
+pub use open::ConnectOptions;
+
+/// Most bytes that are made room for at once while a large frame comes in: its length is only
+/// believed as far as its bytes arrive.
+const RESERVE_BYTES_MAX: usize = 1024 * 1024;
+
+/// An authenticated connection.
+#[derive(Debug)]
+pub struct Conn {
+    socket: Socket,
+    read: BytesMut,
+    write: BytesMut,
+    assembler: Assembler,
+    /// The number of the next frame in either direction.
+    sequence: u8,
+    facts: Facts,
+}
+
+/// What a server said of itself and the session during the log-in.
+#[derive(Debug, Clone)]
+struct Facts {
+    version: ServerVersion,
+    version_text: String,
+    thread_id: u32,
+    /// What both sides agreed on.
+    capabilities: Capabilities,
+    /// As of the last OK packet of the log-in, or what [`Conn::note_status`] noted.
+    status: StatusFlags,
+    collation: u8,
+    auth_plugin: &'static str,
+}
+
+/// The pieces of a connection, for a caller that does its own input and output.
+#[derive(Debug)]
+pub struct ConnParts {
+    /// The stream.
+    pub socket: Socket,
+    /// What was read and not yet taken.
+    pub read: BytesMut,
+    /// What was queued and not yet written.
+    pub write: BytesMut,
+}
+
+impl Conn {
+    /// The server's flavour and version.
+    #[must_use]
+    pub fn version(&self) -> ServerVersion {
+        self.facts.version
+    }
+
+    /// The version as the server spells it.
+    #[must_use]
+    pub fn version_text(&self) -> &str {
+        &self.facts.version_text
+    }
+
+    /// The connection's number on the server, for KILL and the process list.
+    #[must_use]
+    pub fn thread_id(&self) -> u32 {
+        self.facts.thread_id
+    }
+
+    /// The capabilities that both sides agreed on.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        self.facts.capabilities
+    }
+
+    /// The session's status flags, as of the last that were noted.
+    #[must_use]
+    pub fn status_flags(&self) -> StatusFlags {
+        self.facts.status
+    }
+
+    /// Notes the status flags of an answer that a caller of [`Conn::read_packet`] read.
+    pub fn note_status(&mut self, status: StatusFlags) {
+        self.facts.status = status;
+    }
+
+    /// The server's default collation, its low byte, as its greeting had it.
+    #[must_use]
+    pub fn server_collation(&self) -> u8 {
+        self.facts.collation
+    }
+
+    /// The method of authentication by which the server let us in.
+    #[must_use]
+    pub fn auth_plugin(&self) -> &'static str {
+        self.facts.auth_plugin
+    }
+
+    /// Whether nobody between us and the server can read: TLS, or a unix socket.
+    #[must_use]
+    pub fn is_private(&self) -> bool {
+        self.socket.is_private()
+    }
+
+    /// Sends a command: the packet begins a new exchange, numbered from 0.
+    ///
+    /// # Cancel safety
+    /// What was not written stays queued, and goes out before anything else.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn write_packet(&mut self, payload: &[u8]) -> Result<(), WireError> {
+        self.queue_command(&[], payload);
+        self.flush().await
+    }
+
+    /// Puts a command behind what is to be written, in two parts: its first bytes and its text.
+    pub fn queue_command(&mut self, head: &[u8], tail: &[u8]) {
+        self.sequence = 0;
+        packet::put_packet_parts(head, tail, &mut self.sequence, &mut self.write);
+    }
+
+    /// Puts a packet of the same exchange behind what is to be written: a piece of a local file, an
+    /// answer of the log-in.
+    pub fn queue_answer(&mut self, payload: &[u8]) {
+        packet::put_packet(payload, &mut self.sequence, &mut self.write);
+    }
+
+    /// Bytes that are queued and not yet written.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.write.len()
+    }
+
+    /// Writes everything that was queued.
+    ///
+    /// # Cancel safety
+    /// What was not written stays queued.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn flush(&mut self) -> Result<(), WireError> {
+        while !self.write.is_empty() {
+            if self.socket.write_buf(&mut self.write).await? == 0 {
+                return Err(WireError::Closed);
+            }
+        }
+        // TLS keeps bytes of its own.
+        Ok(self.socket.flush().await?)
+    }
+
+    /// Reads the next packet, whatever it is, its frames joined.
+    ///
+    /// # Cancel safety
+    /// What was read stays in the buffer.
+    ///
+    /// # Errors
+    /// The connection broke or a frame cannot be right.
+    pub async fn read_packet(&mut self) -> Result<Bytes, WireError> {
+        self.read_limited(PACKET_BYTES_MAX).await
+    }
+
+    /// A whole packet that was already received, without waiting.
+    ///
+    /// # Errors
+    /// A frame cannot be right.
+    pub fn try_packet(&mut self) -> Result<Option<Bytes>, WireError> {
+        let taken = self
+            .assembler
+            .take(&mut self.read, &mut self.sequence, PACKET_BYTES_MAX);
+        Ok(taken?)
+    }
+
+    /// Reads an answer that must be OK, and notes its status.
+    ///
+    /// # Errors
+    /// The server's error, or the connection broke.
+    pub async fn read_ok(&mut self) -> Result<OkPacket, WireError> {
+        let packet = self.read_packet().await?;
+        match packet.first() {
+            Some(&response::OK) => {
+                let ok = OkPacket::parse(&packet, self.facts.capabilities)?;
+                self.facts.status = ok.status;
+                Ok(ok)
+            }
+            Some(&response::ERR) => Err(ServerError::parse(&packet)?.into()),
+            first => Err(WireError::Unexpected {
+                first: first.copied().unwrap_or_default(),
+                expected: "OK",
+            }),
+        }
+    }
+
+    /// Whether the server still holds the connection, as far as is known without waiting. Only for
+    /// a connection that waits for nothing: whatever a server then sends unasked is its last word.
+    pub fn is_open(&mut self) -> bool {
+        if !self.read.is_empty() {
+            return false;
+        }
+        self.read.reserve(READ_CHUNK_BYTES);
+        match self.socket.read_buf(&mut self.read).now_or_never() {
+            None => true,
+            Some(_closed_or_spoke) => false,
+        }
+    }
+
+    /// The pieces, for a caller that does its own input and output.
+    #[must_use]
+    pub fn into_parts(self) -> ConnParts {
+        ConnParts {
+            socket: self.socket,
+            read: self.read,
+            write: self.write,
+        }
+    }
+
+    /// Says goodbye and closes; errors do not matter any more.
+    pub async fn close(mut self) {
+        self.queue_command(&[COM_QUIT], &[]);
+        if let Err(error) = self.flush().await {
+            tracing::debug!(%error, "a connection was gone before its goodbye");
+        }
+    }
+
+    async fn read_login_packet(&mut self) -> Result<Bytes, WireError> {
+        self.read_limited(LOGIN_PACKET_BYTES_MAX).await
+    }
+
+    async fn read_limited(&mut self, limit_bytes: usize) -> Result<Bytes, WireError> {
+        loop {
+            let taken = self
+                .assembler
+                .take(&mut self.read, &mut self.sequence, limit_bytes)?;
+            if let Some(packet) = taken {
+                return Ok(packet);
+            }
+            if let ControlFlow::Break(()) = self.receive().await? {
+                return Err(WireError::Closed);
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> Result<ControlFlow<()>, WireError> {
+        let missing = Assembler::missing_bytes(&self.read);
+        self.read
+            .reserve(missing.clamp(READ_CHUNK_BYTES, RESERVE_BYTES_MAX));
+        Ok(match self.socket.read_buf(&mut self.read).await? {
+            0 => ControlFlow::Break(()),
+            _some => ControlFlow::Continue(()),
+        })
+    }
+}

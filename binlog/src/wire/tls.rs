@@ -1,0 +1,196 @@
+//! TLS to servers, by the words of the mysql client's `ssl-mode`.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, TlsStream};
+
+use super::endpoint::{Endpoint, TlsMode};
+
+/// TLS could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The server has none.
+    #[error("the server offers no TLS and ssl-mode={0} demands it")]
+    NotOffered(&'static str),
+    /// The server's first packet under TLS came in clear.
+    #[error("the server sent bytes in clear after TLS was asked for")]
+    ClearBytes,
+    /// The handshake failed.
+    #[error("the TLS handshake failed (servers before MySQL 5.7 often know only TLS 1.0 and 1.1)")]
+    Handshake(#[source] io::Error),
+    /// The file of the authorities cannot be read.
+    #[error("cannot read the authority's certificate {} of ssl-ca", path.display())]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file of the authorities holds no usable certificate.
+    #[error("{} of ssl-ca holds no certificate in PEM", .0.display())]
+    CaEmpty(PathBuf),
+    /// The host is no name that a certificate could be for.
+    #[error("a certificate cannot be checked for a host of this name")]
+    HostName,
+    /// rustls does not take the configuration.
+    #[error("TLS cannot be set up")]
+    SetUp(#[source] Error),
+}
+
+/// Wraps a connection to a server in TLS.
+pub(super) async fn wrap(
+    endpoint: &Endpoint,
+    stream: TcpStream,
+) -> Result<TlsStream<TcpStream>, TlsError> {
+    let config = client_config(endpoint).await?;
+    let name = match ServerName::try_from(endpoint.host.clone()) {
+        Ok(name) => name,
+        Err(_odd) if endpoint.tls == TlsMode::VerifyIdentity => return Err(TlsError::HostName),
+        // Nobody compares it.
+        Err(_odd) => ServerName::IpAddress(std::net::Ipv4Addr::LOCALHOST.into()),
+    };
+    let stream = TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
+        .map_err(TlsError::Handshake)?;
+    Ok(stream.into())
+}
+
+async fn client_config(endpoint: &Endpoint) -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier: Arc<dyn ServerCertVerifier> = match endpoint.tls {
+        TlsMode::Disabled | TlsMode::Preferred | TlsMode::Required => {
+            Arc::new(AnyCertificate(Arc::clone(&provider)))
+        }
+        TlsMode::VerifyCa => Arc::new(AnyName(web_pki(endpoint, &provider).await?)),
+        TlsMode::VerifyIdentity => web_pki(endpoint, &provider).await?,
+    };
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::SetUp)?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth())
+}
+
+async fn web_pki(
+    endpoint: &Endpoint,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
+    let path = endpoint.tls_ca.clone().unwrap_or_default();
+    let pem = tokio::fs::read(&path).await;
+    let pem = pem.map_err(|source| TlsError::CaFile {
+        path: path.clone(),
+        source,
+    })?;
+    let mut roots = RootCertStore::empty();
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem).flatten().collect();
+    let (added, _unusable) = roots.add_parsable_certificates(certificates);
+    if added == 0 {
+        return Err(TlsError::CaEmpty(path));
+    }
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+        .build()
+        .map_err(|_empty| TlsError::CaEmpty(path))
+}
+
+/// PREFERRED and REQUIRED: against those who only listen. Signatures are not checked either: they
+/// would prove the possession of a certificate that anybody can make.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// VERIFY_CA: the chain must hold, the name is not compared. MySQL's own certificates have no host
+/// name in them.
+#[derive(Debug)]
+struct AnyName(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for AnyName {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verdict =
+            self.0
+                .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        // The name is compared last, when the chain has already been found good.
+        match verdict {
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
+            verdict => verdict,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
