@@ -25,6 +25,8 @@ mod conn;
 mod endpoint;
 mod error;
 mod login;
+#[cfg(test)]
+mod mock;
 mod settings;
 mod socket;
 mod sql;

@@ -267,3 +267,6 @@ impl Conn {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

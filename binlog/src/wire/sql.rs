@@ -332,3 +332,6 @@ impl<'a> Running<'a> {
         *slot = Some(conn);
     }
 }
+
+#[cfg(test)]
+mod tests;
