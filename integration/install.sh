@@ -34,7 +34,7 @@ install_toolchain() {
 # psql and pg_dump of the machine's own version; servers 12 to 18 and the programs of 18 into
 # .servers. Debian's postgresql package would start a server of its own, which nobody needs here.
 install_servers() {
-    install_commands psql=postgresql-client setpriv=util-linux ipcrm=util-linux
+    install_commands psql=postgresql-client setpriv=util-linux ipcrm=util-linux openssl=openssl
     export POINTSMAN_SERVERS_DIR=${POINTSMAN_SERVERS_DIR:-$PWD/.servers}
     local version
     for version in pg12 pg14 pg15 pg16 pg17 pg18 client18; do

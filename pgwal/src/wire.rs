@@ -22,6 +22,7 @@ mod login;
 mod settings;
 mod socket;
 mod sql;
+mod tls;
 
 pub use conn::{Conn, ConnParts, ConnReader, ConnWriter};
 pub use endpoint::{Endpoint, EndpointError, TlsMode};
@@ -33,3 +34,4 @@ pub use router::Secret;
 pub use settings::SESSION_SETTINGS;
 pub use socket::Socket;
 pub use sql::SqlConn;
+pub use tls::TlsError;

@@ -19,3 +19,4 @@ mod schema;
 mod servers;
 mod settings;
 mod stream;
+mod tls;

@@ -288,7 +288,7 @@ impl fmt::Display for Action {
 fn connect_is_transient(error: &ConnectError) -> bool {
     match error {
         ConnectError::Unreachable { .. } | ConnectError::Timeout { .. } => true,
-        ConnectError::TlsUnsupported { .. } | ConnectError::Auth { .. } => false,
+        ConnectError::Tls { .. } | ConnectError::Auth { .. } => false,
         ConnectError::Refused { source, .. } => is_transient_state(&source.sqlstate),
         ConnectError::Wire { source, .. } => source
             .server()

@@ -154,7 +154,7 @@ fn sqlstate(error: &ConnectError) -> Option<SqlState> {
         ConnectError::Refused { source, .. } => Some(SqlState::from_code(&source.sqlstate)),
         ConnectError::Unreachable { .. }
         | ConnectError::Timeout { .. }
-        | ConnectError::TlsUnsupported { .. }
+        | ConnectError::Tls { .. }
         | ConnectError::Auth { .. }
         | ConnectError::Wire { .. } => None,
     }

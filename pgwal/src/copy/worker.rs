@@ -339,7 +339,7 @@ impl Place<'_> {
             LinkError::Wire(error) => self.wire(side, error),
             LinkError::Connect(source) => {
                 let transient = match &source {
-                    ConnectError::TlsUnsupported { .. } | ConnectError::Auth { .. } => false,
+                    ConnectError::Tls { .. } | ConnectError::Auth { .. } => false,
                     ConnectError::Unreachable { .. }
                     | ConnectError::Timeout { .. }
                     | ConnectError::Wire { .. }

@@ -5,6 +5,7 @@
 //! only while the session's own query runs, so that a late one hits nothing of ours.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -16,7 +17,7 @@ use tokio::time::timeout;
 use super::limits::CANCEL_TIMEOUT;
 use super::registry::{Entry, LegKey, SessionState};
 use super::relay::Relay;
-use crate::wire::{Socket, WireError, frontend};
+use crate::wire::frontend;
 
 /// Bytes of a key for clients of protocol 3.0, and from 3.2 on.
 const SHORT_KEY_BYTES: usize = 4;
@@ -117,13 +118,13 @@ pub(super) async fn send(relay: &Relay, leg: &LegKey) {
     }
 }
 
-async fn deliver(relay: &Relay, leg: &LegKey) -> Result<(), WireError> {
+async fn deliver(relay: &Relay, leg: &LegKey) -> Result<(), Box<dyn Error + Send + Sync>> {
     let Some(endpoint) = relay.endpoint(leg.side) else {
         return Ok(());
     };
     let mut request = BytesMut::new();
     frontend::cancel_request(leg.pid, &leg.cancel_key, &mut request)?;
-    let mut socket = Socket::connect(&endpoint).await?;
+    let mut socket = endpoint.connect_socket().await?;
     socket.write_all(&request).await?;
     // The server closes when the signal is sent; a client that cancels waits for that.
     let mut rest = [0; 1];

@@ -84,7 +84,7 @@ impl Fatal {
                 "the server did not finish the log-in in time".to_owned(),
             ),
             ConnectError::Unreachable { .. }
-            | ConnectError::TlsUnsupported { .. }
+            | ConnectError::Tls { .. }
             | ConnectError::Refused { .. }
             | ConnectError::Wire { .. }
             | ConnectError::Sql { .. } => (

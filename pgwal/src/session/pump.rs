@@ -299,7 +299,8 @@ fn flush_backlog(
         }
     }
     give_back(backlog);
-    Poll::Ready(Ok(()))
+    // TLS keeps what the network does not take.
+    Pin::new(socket).poll_flush(cx)
 }
 
 /// Gives back the memory of an empty buffer that had to grow.

@@ -152,7 +152,7 @@ fn connect_is_transient(error: &ConnectError) -> bool {
         ConnectError::Sql { source, .. } => source
             .code()
             .is_none_or(|code| sqlstate_is_transient(code.code())),
-        ConnectError::TlsUnsupported { .. } | ConnectError::Auth { .. } => false,
+        ConnectError::Tls { .. } | ConnectError::Auth { .. } => false,
     }
 }
 

@@ -104,19 +104,7 @@ impl Conn {
         parameters: &[(String, String)],
         credential: &Credential,
     ) -> Result<Self, ConnectError> {
-        if !endpoint.tls.allows_clear() {
-            return Err(ConnectError::TlsUnsupported {
-                endpoint: endpoint.to_string(),
-                mode: endpoint.tls.as_str(),
-            });
-        }
-        let socket =
-            Socket::connect(endpoint)
-                .await
-                .map_err(|source| ConnectError::Unreachable {
-                    endpoint: endpoint.to_string(),
-                    source,
-                })?;
+        let socket = endpoint.connect_socket().await?;
         let mut conn = Self {
             socket,
             read: BytesMut::new(),

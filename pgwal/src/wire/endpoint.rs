@@ -5,8 +5,12 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
+use router::Secret;
 
+use super::error::ConnectError;
 use super::limits::CONNECT_TIMEOUT;
+use super::socket::Socket;
+use super::tls;
 use router::Secret;
 
 /// How much TLS a connection wants, in libpq's words.
@@ -14,7 +18,7 @@ use router::Secret;
 pub enum TlsMode {
     /// Never.
     Disable,
-    /// Only when the server insists.
+    /// In clear. (In libpq: until the server insists on TLS.)
     Allow,
     /// When the server offers it.
     Prefer,
@@ -74,6 +78,8 @@ pub struct Endpoint {
     pub password: Option<Secret>,
     /// How much TLS.
     pub tls: TlsMode,
+    /// File with the certificates of the authorities (`sslrootcert`), or `system`.
+    pub tls_roots: Option<String>,
     /// How long a connection attempt, log-in included, may take.
     pub connect_timeout: Duration,
 }
@@ -95,7 +101,7 @@ pub enum EndpointError {
     SeveralHosts,
     /// A parameter that nobody knows.
     #[error(
-        "unknown parameter \"{0}\" in the URL; known are sslmode, host, port, user, password, dbname, connect_timeout"
+        "unknown parameter \"{0}\" in the URL; known are sslmode, sslrootcert, host, port, user, password, dbname, connect_timeout"
     )]
     UnknownParameter(String),
 }
@@ -106,6 +112,16 @@ impl Endpoint {
     pub fn with_password(mut self, password: Secret) -> Self {
         self.password = Some(password);
         self
+    }
+
+    /// Opens a socket to the server, in TLS as far as the mode asks for it and the server offers it.
+    ///
+    /// # Errors
+    /// None of the addresses answers, or the TLS that is demanded cannot be had.
+    pub(crate) async fn connect_socket(&self) -> Result<Socket, ConnectError> {
+        // Boxed: a handshake's state is large, and callers keep theirs for as long as they connect.
+        let socket = Box::pin(tls::connect(self)).await;
+        socket.map_err(|error| ConnectError::no_socket(self, error))
     }
 
     /// Whether the server is reached through a unix socket.
@@ -167,6 +183,7 @@ impl Endpoint {
                 let mode = TlsMode::ALL.into_iter().find(|mode| mode.as_str() == value);
                 self.tls = mode.ok_or(EndpointError::Malformed("sslmode"))?;
             }
+            "sslrootcert" => self.tls_roots = Some(value.to_owned()),
             "connect_timeout" => {
                 let seconds = value
                     .parse()
@@ -195,6 +212,7 @@ impl FromStr for Endpoint {
             user: String::new(),
             database: decode(database, "database")?,
             password: None,
+            tls_roots: None,
             tls: TlsMode::Prefer,
             connect_timeout: CONNECT_TIMEOUT,
         };

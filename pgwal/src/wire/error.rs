@@ -7,8 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::auth::AuthError;
+use super::endpoint::Endpoint;
 use super::fields::{FieldError, Fields};
 use super::frame::{FrameError, show_tag};
+use super::tls::TlsError;
 
 /// An `ErrorResponse` of a server.
 ///
@@ -145,15 +147,14 @@ pub enum ConnectError {
         /// The limit.
         timeout: Duration,
     },
-    /// The endpoint demands TLS, which is not built in yet.
-    #[error(
-        "sslmode={mode} of {endpoint} is not supported yet; use sslmode=disable or prefer over a trusted network"
-    )]
-    TlsUnsupported {
+    /// The TLS that the endpoint demands cannot be had.
+    #[error("no TLS connection to {endpoint}")]
+    Tls {
         /// The endpoint as shown to people.
         endpoint: String,
-        /// The mode in the URL.
-        mode: &'static str,
+        /// Why.
+        #[source]
+        source: TlsError,
     },
     /// The server refused the log-in.
     #[error("{endpoint} refused the connection of user \"{user}\"")]
@@ -200,6 +201,15 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// No socket to this endpoint.
+    pub(super) fn no_socket(endpoint: &Endpoint, error: TlsError) -> Self {
+        let endpoint = endpoint.to_string();
+        match error {
+            TlsError::Io(source) => Self::Unreachable { endpoint, source },
+            source => Self::Tls { endpoint, source },
+        }
+    }
+
     /// The server's own refusal, when that is what it was.
     #[must_use]
     pub fn server(&self) -> Option<&ServerError> {
@@ -207,7 +217,7 @@ impl ConnectError {
             Self::Refused { source, .. } => Some(source),
             Self::Unreachable { .. }
             | Self::Timeout { .. }
-            | Self::TlsUnsupported { .. }
+            | Self::Tls { .. }
             | Self::Auth { .. }
             | Self::Wire { .. }
             | Self::Sql { .. } => None,

@@ -5,7 +5,7 @@ use bytes::{BufMut, BytesMut};
 
 pub use postgres_protocol::message::frontend::{
     bind, close, copy_done, copy_fail, describe, execute, flush, parse, password_message, query,
-    sasl_initial_response, sasl_response, sync, terminate,
+    sasl_initial_response, sasl_response, ssl_request, sync, terminate,
 };
 
 use super::error::WireError;

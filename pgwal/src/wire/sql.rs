@@ -4,6 +4,7 @@ use std::ops::Deref;
 
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, Config, NoTls};
 
 use super::endpoint::Endpoint;
@@ -35,20 +36,13 @@ impl Endpoint {
     }
 
     async fn open_sql(&self, application_name: &str) -> Result<SqlConn, ConnectError> {
-        if !self.tls.allows_clear() {
-            return Err(ConnectError::TlsUnsupported {
-                endpoint: self.to_string(),
-                mode: self.tls.as_str(),
-            });
-        }
         let mut config = Config::new();
         config
-            .host(&self.host)
-            .port(self.port)
             .user(&self.user)
             .dbname(&self.database)
             .application_name(application_name)
-            .keepalives(true);
+            // The socket has it already, if it is to have it.
+            .ssl_mode(SslMode::Disable);
         if let Some(password) = &self.password {
             config.password(password.expose());
         }
@@ -57,7 +51,9 @@ impl Endpoint {
             user: self.user.clone(),
             source,
         };
-        let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
+        let socket = self.connect_socket().await?;
+        let connected = config.connect_raw(socket, NoTls).await;
+        let (client, connection) = connected.map_err(failed)?;
         let mut driver = JoinSet::new();
         driver.spawn(async move {
             if let Err(error) = connection.await {

@@ -161,6 +161,10 @@ fn connection_string(call: &Invocation<'_>) -> String {
         ("dbname", endpoint.database.clone()),
         ("sslmode", endpoint.tls.as_str().to_owned()),
         (
+            "sslrootcert",
+            endpoint.tls_roots.clone().unwrap_or_default(),
+        ),
+        (
             "connect_timeout",
             endpoint.connect_timeout.as_secs().max(2).to_string(),
         ),
