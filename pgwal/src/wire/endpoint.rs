@@ -11,7 +11,6 @@ use super::error::ConnectError;
 use super::limits::CONNECT_TIMEOUT;
 use super::socket::Socket;
 use super::tls;
-use router::Secret;
 
 /// How much TLS a connection wants, in libpq's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
