@@ -2,7 +2,7 @@
 //!
 //! `docs/config.md` documents every key; a test compares the two. Unknown keys are errors that name
 //! the key and the nearest known one. Passwords never have to stand in the file: they come from
-//! `password_file` keys or the environment (see [`Config::source_endpoint`]).
+//! `password_file` keys or the environment (see [`Config::password`]).
 
 mod error;
 mod known;
@@ -11,9 +11,10 @@ mod units;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use pgwal::schema::catalog::TableFilter;
-use pgwal::wire::{Endpoint, Secret};
+use router::Side;
 use serde::{Deserialize, Serialize};
+
+use crate::engine::Kind;
 
 pub(crate) use error::ConfigError;
 pub(crate) use units::{ByteSize, Period};
@@ -113,13 +114,6 @@ pub(crate) struct Tables {
     pub include: Vec<String>,
     /// Schemas or `schema.table` names to leave out.
     pub exclude: Vec<String>,
-}
-
-impl Tables {
-    /// The filter that they mean.
-    pub(crate) fn filter(&self) -> TableFilter {
-        TableFilter::new(self.include.clone(), self.exclude.clone())
-    }
 }
 
 impl Default for Copy {
@@ -331,9 +325,13 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        endpoint("source", &self.source)?;
-        if let Some(target) = &self.target {
-            endpoint("target", target)?;
+        let engine = self.engine()?;
+        for side in [Side::Source, Side::Target] {
+            let checked = self.url(side).map_or(Ok(()), |url| engine.check(url));
+            checked.map_err(|source| ConfigError::Url {
+                key: side.as_str().to_owned(),
+                source,
+            })?;
         }
         let invalid = |key: &str, reason: &str| {
             Err(ConfigError::Value {
@@ -383,60 +381,54 @@ impl Config {
         Ok(())
     }
 
-    /// Where and as whom the source is reached, password included.
-    ///
-    /// # Errors
-    /// When the URL is wrong or the password file cannot be read.
-    pub(crate) fn source_endpoint(&self) -> Result<Endpoint, ConfigError> {
-        let file = self.auth.source_password_file.as_deref();
-        with_password(endpoint("source", &self.source)?, file, SOURCE_PASSWORD_ENV)
+    /// The URL of a side's server.
+    pub(crate) fn url(&self, side: Side) -> Option<&str> {
+        match side {
+            Side::Source => Some(&self.source),
+            Side::Target => self.target.as_deref(),
+        }
     }
 
-    /// Where and as whom the target is reached, password included; `None` without a target.
+    /// The password for a side's server, where it does not stand in the URL: the password file wins
+    /// over the environment.
     ///
     /// # Errors
-    /// When the URL is wrong or the password file cannot be read.
-    pub(crate) fn target_endpoint(&self) -> Result<Option<Endpoint>, ConfigError> {
-        let Some(target) = &self.target else {
-            return Ok(None);
+    /// When the password file cannot be read.
+    pub(crate) fn password(&self, side: Side) -> Result<Option<String>, ConfigError> {
+        let (file, variable) = match side {
+            Side::Source => (&self.auth.source_password_file, SOURCE_PASSWORD_ENV),
+            Side::Target => (&self.auth.target_password_file, TARGET_PASSWORD_ENV),
         };
-        let file = self.auth.target_password_file.as_deref();
-        with_password(endpoint("target", target)?, file, TARGET_PASSWORD_ENV).map(Some)
-    }
-}
-
-fn endpoint(key: &str, url: &str) -> Result<Endpoint, ConfigError> {
-    let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
-    if !matches!(scheme, "postgres" | "postgresql") {
-        let reason = format!("the scheme {scheme:?} is none of postgres://, postgresql://");
-        return Err(ConfigError::Value {
-            key: key.to_owned(),
-            reason,
-        });
-    }
-    url.parse().map_err(|source| ConfigError::Url {
-        key: key.to_owned(),
-        source: Box::new(source),
-    })
-}
-
-/// The password file wins over the environment, the environment over the URL.
-fn with_password(
-    endpoint: Endpoint,
-    file: Option<&Path>,
-    variable: &str,
-) -> Result<Endpoint, ConfigError> {
-    if let Some(path) = file {
+        let Some(path) = file else {
+            return Ok(std::env::var(variable).ok());
+        };
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
             path: path.to_owned(),
             source,
         })?;
-        let line = text.lines().next().unwrap_or_default();
-        return Ok(endpoint.with_password(Secret::new(line)));
+        Ok(Some(text.lines().next().unwrap_or_default().to_owned()))
     }
-    match std::env::var(variable) {
-        Ok(password) => Ok(endpoint.with_password(Secret::new(password))),
-        Err(_not_set) => Ok(endpoint),
+
+    /// The engine that both URLs mean.
+    ///
+    /// # Errors
+    /// When a scheme means none, or the two mean different ones.
+    pub(crate) fn engine(&self) -> Result<Kind, ConfigError> {
+        let value = |side: Side, reason| ConfigError::Value {
+            key: side.as_str().to_owned(),
+            reason,
+        };
+        let source = Kind::of(&self.source).map_err(|reason| value(Side::Source, reason))?;
+        let Some(target) = &self.target else {
+            return Ok(source);
+        };
+        let target = Kind::of(target).map_err(|reason| value(Side::Target, reason))?;
+        if source != target {
+            let (from, to) = (source.name(), target.name());
+            let reason = format!("is {to}, and `source` is {from}; both must be the same");
+            return Err(value(Side::Target, reason));
+        }
+        Ok(source)
     }
 }
 

@@ -6,6 +6,7 @@
 mod admin;
 mod cli;
 mod config;
+mod engine;
 mod exit;
 mod migration;
 mod output;

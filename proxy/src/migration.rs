@@ -22,7 +22,6 @@ mod standing;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use pgwal::session::Relay;
 use router::Undecided;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use self::board::Board;
 use crate::admin::protocol::{Request, Response};
 use crate::config::Config;
+use crate::engine::Engine;
 
 /// Commands that wait while another is carried out; further ones wait in their connections.
 const COMMANDS_MAX: usize = 16;
@@ -41,13 +41,21 @@ struct Command {
 }
 
 /// How others talk to the migration.
-#[derive(Clone)]
-pub(crate) struct Handle {
+pub(crate) struct Handle<E: Engine> {
     commands: mpsc::Sender<Command>,
-    board: Arc<Board>,
+    board: Arc<Board<E>>,
 }
 
-impl Handle {
+impl<E: Engine> Clone for Handle<E> {
+    fn clone(&self) -> Self {
+        Self {
+            commands: self.commands.clone(),
+            board: Arc::clone(&self.board),
+        }
+    }
+}
+
+impl<E: Engine> Handle<E> {
     /// Carries out a command and waits for its end, however long it takes.
     pub(crate) async fn ask(&self, request: Request) -> Response {
         if request == (Request::Status {}) {
@@ -74,17 +82,17 @@ impl Handle {
 /// A thread of its own, so that nothing that the stream or the copy does can hold up a movement.
 ///
 /// # Errors
-/// When an endpoint of the configuration is not usable, or the thread cannot be made.
-pub(crate) fn spawn(
-    config: Config,
-    relay: Arc<Relay>,
+/// When `source` was left for good, or the thread cannot be made.
+pub(crate) fn spawn<E: Engine>(
+    config: Arc<Config>,
+    engine: Arc<E>,
     undecided: Undecided,
     shutdown: CancellationToken,
-) -> anyhow::Result<(Handle, JoinHandle<()>)> {
-    let board = Arc::new(Board::new(Arc::clone(&relay)));
+) -> anyhow::Result<(Handle<E>, JoinHandle<()>)> {
+    let board = Arc::new(Board::new(Arc::clone(engine.clients())));
     let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
     let pumps = tokio::runtime::Handle::current();
-    let actor = actor::Actor::new(config, relay, Arc::clone(&board), shutdown, pumps)?;
+    let actor = actor::Actor::new(config, engine, Arc::clone(&board), shutdown, pumps)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use pgwal::session::{Relay, RelayOptions};
 use router::Switch;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,6 +21,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::admin::server::AdminSocket;
 use crate::config::Config;
+use crate::engine::{Clients, Engine, Kind, Postgres};
 use crate::exit::Exit;
 use crate::{migration, output};
 
@@ -69,10 +69,12 @@ fn serve(config: Config) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(serve_until_signal(config))
+    match config.engine()? {
+        Kind::Postgres => runtime.block_on(serve_until_signal::<Postgres>(config)),
+    }
 }
 
-async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
+async fn serve_until_signal<E: Engine>(config: Config) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let admin = AdminSocket::open(&config.admin.socket)?;
     let listener = TcpListener::bind(config.listen)
@@ -83,22 +85,13 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
         threads => threads,
     };
     let (switch, undecided) = Switch::undecided(threads);
-    let relay = Relay::new(RelayOptions {
-        target: config.target_endpoint()?,
-        threads,
-        login_timeout: config.sessions.login_timeout.0,
-        auth_query: config.auth.query.clone(),
-        clients_max: config.sessions.max,
-        ..RelayOptions::new(config.source_endpoint()?, Arc::clone(&switch))
-    })
-    .context("cannot start the relay")?;
-
-    relay.set_custom_settings(config.sessions.custom_settings.iter().cloned());
+    let config = Arc::new(config);
+    let engine = Arc::new(E::new(&config, switch, threads)?);
+    let clients = Arc::clone(engine.clients());
 
     let shutdown = CancellationToken::new();
     let listen = config.listen;
-    let (handle, migration_thread) =
-        migration::spawn(config, Arc::clone(&relay), undecided, shutdown.clone())?;
+    let (handle, migration_thread) = migration::spawn(config, engine, undecided, shutdown.clone())?;
     let admin_thread = admin
         .serve(handle, shutdown.clone())
         .context("cannot start the admin socket's thread")?;
@@ -107,17 +100,17 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
     tokio::select! {
         biased;
         () = signals.next() => {}
-        never = accept_loop(&listener, &relay) => never,
+        never = accept_loop(&listener, &clients) => never,
     }
     drop(listener);
     info!(
-        sessions = relay.clients(),
+        sessions = clients.count(),
         "shutting down: waiting for transactions to end"
     );
     tokio::select! {
         biased;
         () = signals.next() => warn!("second signal: ending the sessions now"),
-        () = relay.drain(GRACE_PERIOD) => {}
+        () = clients.drain(GRACE_PERIOD) => {}
     }
     shutdown.cancel();
     // Both only wait for the token that was just cancelled; a movement that is under way is driven
@@ -130,10 +123,10 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
     .context("a thread of ours panicked")
 }
 
-async fn accept_loop(listener: &TcpListener, relay: &Arc<Relay>) -> ! {
+async fn accept_loop<C: Clients>(listener: &TcpListener, clients: &Arc<C>) -> ! {
     loop {
         match listener.accept().await {
-            Ok((stream, address)) => relay.accept(stream, address),
+            Ok((stream, address)) => clients.accept(stream, address),
             Err(error) => {
                 warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_RETRY).await;

@@ -4,7 +4,7 @@ mod render;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use render::{cutover as render_cutover, render};
+pub(crate) use render::{counted, cutover as render_cutover, render};
 
 /// Where the migration stands, as the operator's contract names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -28,6 +28,8 @@ pub(super) struct Progress {
     received: AtomicU64,
     transactions_received: AtomicU64,
     transactions_consumed: AtomicU64,
+    /// Why the reader waits for space, while it does; a sentence for the operator.
+    waits_for_space: Mutex<Option<String>>,
     /// Process id of the source's walsender.
     backend_pid: i32,
 }
@@ -113,6 +115,13 @@ impl StreamHandle {
         self.progress.transactions_waiting() > 0 || self.progress.disk().backlog
     }
 
+    /// Why nothing more is taken from the source, while there is no space for it: the disk is full,
+    /// or the spool has come to its limit. The source keeps its log meanwhile.
+    #[must_use]
+    pub fn waits_for_space(&self) -> Option<String> {
+        self.progress.waits_for_space.lock().clone()
+    }
+
     /// Process id of the source's walsender, which a fence must spare.
     #[must_use]
     pub fn backend_pid(&self) -> i32 {
@@ -145,8 +154,13 @@ impl Progress {
             received: AtomicU64::new(received.0),
             transactions_received: AtomicU64::new(0),
             transactions_consumed: AtomicU64::new(0),
+            waits_for_space: Mutex::new(None),
             backend_pid,
         }
+    }
+
+    pub(super) fn note_waiting_for_space(&self, why: Option<String>) {
+        *self.waits_for_space.lock() = why;
     }
 
     pub(super) fn note(&self, disk: DiskUse) {

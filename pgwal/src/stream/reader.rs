@@ -20,8 +20,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use router::Lsn;
 use router::spool::SpoolError;
+use router::{Lsn, words};
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -238,6 +238,7 @@ impl Reader {
                 Progress::Done => {
                     if self.warned == Warned::Yes {
                         tracing::info!("the spool has space again; the stream goes on");
+                        self.shared.progress.note_waiting_for_space(None);
                         self.warned = Warned::No;
                     }
                     return Ok(intake);
@@ -256,6 +257,10 @@ impl Reader {
                 %error,
                 "the stream waits: the source keeps its log until the target has caught up"
             );
+            self.shared.progress.note_waiting_for_space(Some(format!(
+                "{}; the source keeps its log until the target has caught up",
+                words(error)
+            )));
             self.warned = Warned::Yes;
         }
         // Not heard since nothing is read.

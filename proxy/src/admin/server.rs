@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use super::protocol::{LINE_BYTES_MAX, Request, Response};
+use crate::engine::Engine;
 use crate::exit::Exit;
 use crate::migration::Handle;
 
@@ -89,9 +90,9 @@ impl AdminSocket {
     ///
     /// # Errors
     /// When the thread or its runtime cannot be made.
-    pub(crate) fn serve(
+    pub(crate) fn serve<E: Engine>(
         self,
-        migration: Handle,
+        migration: Handle<E>,
         shutdown: CancellationToken,
     ) -> io::Result<std::thread::JoinHandle<()>> {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -111,7 +112,11 @@ impl Drop for AdminSocket {
     }
 }
 
-async fn accept_loop(socket: AdminSocket, migration: Handle, shutdown: CancellationToken) {
+async fn accept_loop<E: Engine>(
+    socket: AdminSocket,
+    migration: Handle<E>,
+    shutdown: CancellationToken,
+) {
     let listener = match socket.listener.try_clone().and_then(UnixListener::from_std) {
         Ok(listener) => listener,
         Err(error) => {
@@ -149,7 +154,7 @@ async fn accept_loop(socket: AdminSocket, migration: Handle, shutdown: Cancellat
     drop(socket);
 }
 
-async fn serve_connection(stream: UnixStream, migration: Handle) -> io::Result<()> {
+async fn serve_connection<E: Engine>(stream: UnixStream, migration: Handle<E>) -> io::Result<()> {
     let uid = stream.peer_cred()?.uid();
     let (read, mut write) = stream.into_split();
     let line_max = u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX);

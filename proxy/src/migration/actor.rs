@@ -4,8 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgwal::session::Relay;
-use pgwal::wire::Endpoint;
 use router::{Epoch, Side, Undecided, words};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -15,10 +13,11 @@ use tracing::{info, warn};
 
 use super::board::{Board, Life};
 use super::cutover::{Scene, Wanted};
-use super::left::{self, Left, Note};
+use super::left::{self, Left, LeftError, Note};
 use super::{Command, cutover, ending, preflight, pump, standing};
 use crate::admin::protocol::{Request, Response};
 use crate::config::Config;
+use crate::engine::{Clients as _, Engine};
 use crate::exit::Exit;
 use crate::task;
 
@@ -33,12 +32,10 @@ const SETTLE_PATIENCE: Duration = Duration::from_secs(2);
 const NEW_SOURCE: &str = "set `source` to the new server in the configuration, and remove `target`";
 
 /// The owner of the migration's state.
-pub(super) struct Actor {
+pub(super) struct Actor<E: Engine> {
     config: Arc<Config>,
-    source: Endpoint,
-    target: Option<Endpoint>,
-    relay: Arc<Relay>,
-    board: Arc<Board>,
+    engine: Arc<E>,
+    board: Arc<Board<E>>,
     shutdown: CancellationToken,
     /// Whether the source was left for good by a migration before this process.
     note: Note,
@@ -53,27 +50,24 @@ struct RunningPump {
     task: JoinHandle<Option<()>>,
 }
 
-impl Actor {
+impl<E: Engine> Actor<E> {
     /// An actor that has not begun.
     ///
     /// # Errors
-    /// When an endpoint of the configuration is not usable, or `source` was left for good.
+    /// When `source` was left for good.
     pub(super) fn new(
-        config: Config,
-        relay: Arc<Relay>,
-        board: Arc<Board>,
+        config: Arc<Config>,
+        engine: Arc<E>,
+        board: Arc<Board<E>>,
         shutdown: CancellationToken,
         pumps: Handle,
-    ) -> anyhow::Result<Self> {
-        let (source, target) = (config.source_endpoint()?, config.target_endpoint()?);
-        let new_server = target.as_ref().map(server);
-        let note = left::look(&config.spool.dir, &server(&source), new_server.as_deref())?;
-        let config = Arc::new(config);
+    ) -> Result<Self, LeftError> {
+        let (source, target) = (engine.server(Side::Source), engine.server(Side::Target));
+        let source = source.unwrap_or_default();
+        let note = left::look(&config.spool.dir, &source, target.as_deref())?;
         Ok(Self {
             config,
-            source,
-            target,
-            relay,
+            engine,
             board,
             shutdown,
             note,
@@ -97,7 +91,7 @@ impl Actor {
                     biased;
                     () = shutdown.cancelled() => return,
                     // While nobody knows who serves, no command can be carried out either.
-                    serving = standing::settle(&self.source, self.target.as_ref(), &self.board) => serving,
+                    serving = standing::settle(&*self.engine, &self.board) => serving,
                 };
                 undecided.decide_at(side, epoch);
                 info!(serving = side.as_str(), %epoch, "it is known who serves");
@@ -126,12 +120,10 @@ impl Actor {
             Side::Target => self.board.enter(Life::Switched),
             Side::Source => {
                 self.board.enter(Life::Proxying);
-                let Some(target) = self.target.clone() else {
-                    return;
-                };
-                if pump::was_begun(&self.source, &self.shutdown).await {
+                if self.engine.has_target() && pump::was_begun(&*self.engine, &self.shutdown).await
+                {
                     info!("going on with the migration that was begun");
-                    self.start_pump(target);
+                    self.start_pump();
                 }
             }
         }
@@ -156,25 +148,16 @@ impl Actor {
     }
 
     async fn check(&self, accept: &[String]) -> Response {
-        match &self.target {
-            Some(target) => {
-                preflight::check(
-                    &self.config,
-                    &self.source,
-                    target,
-                    self.relay.source_pids(),
-                    accept,
-                )
-                .await
-            }
-            None => no_target(),
+        match self.engine.has_target() {
+            true => preflight::check(&*self.engine, accept).await,
+            false => no_target(),
         }
     }
 
     async fn start(&mut self, accept: &[String]) -> Response {
-        let Some(target) = self.target.clone() else {
+        if !self.engine.has_target() {
             return no_target();
-        };
+        }
         match self.board.life() {
             Life::Proxying => {}
             Life::Copying | Life::Streaming => {
@@ -182,7 +165,7 @@ impl Actor {
             }
             Life::Failed(_) => {
                 self.stop_pump().await;
-                self.start_pump(target);
+                self.start_pump();
                 return Response::done("trying again from where it stopped");
             }
             Life::Deciding | Life::CuttingOver | Life::Switched | Life::Finished => {
@@ -194,19 +177,17 @@ impl Actor {
             let text = format!("{}\nnothing was changed on either server", checked.text);
             return Response { text, ..checked };
         }
-        self.start_pump(target);
+        self.start_pump();
         Response::done("the copy has begun; pointsman status --watch shows it move")
     }
 
-    fn start_pump(&mut self, target: Endpoint) {
+    fn start_pump(&mut self) {
         self.board.enter(Life::Copying);
         let stop = CancellationToken::new();
         let pump = pump::Pump {
             config: Arc::clone(&self.config),
-            source: self.source.clone(),
-            target,
+            engine: Arc::clone(&self.engine),
             board: Arc::clone(&self.board),
-            relay: Arc::clone(&self.relay),
         };
         let task = task::spawn_on(&self.pumps, "pump", pump.run(stop.clone()));
         self.pump = Some(RunningPump { stop, task });
@@ -225,13 +206,11 @@ impl Actor {
             warn!("the stream does not end in time; dropping it, which loses nothing");
             task.abort();
         }
-        self.board.streaming(None, None);
+        self.board.streaming(None);
     }
 
     async fn cutover(&mut self, wanted: Wanted) -> Response {
-        let (Life::Streaming, Some(target), Some(apply)) =
-            (self.board.life(), self.target.clone(), self.board.apply())
-        else {
+        let (Life::Streaming, Some(_)) = (self.board.life(), self.board.flow()) else {
             return Response::refused(
                 "the target is not current, so there is nothing to cut over to: see `pointsman \
                  status`",
@@ -239,16 +218,14 @@ impl Actor {
         };
         let scene = Scene {
             config: &self.config,
-            source: &self.source,
-            target: &target,
-            relay: &self.relay,
+            engine: &self.engine,
             board: &self.board,
-            apply,
         };
         // Boxed: the movement's state is large, and a cutover is rare.
         let response = Box::pin(cutover::cutover(scene, wanted)).await;
-        if self.relay.switch().serving() == Some(Side::Target) {
-            self.relay.close_source_connections(SETTLE_PATIENCE).await;
+        let clients = self.engine.clients();
+        if clients.switch().serving() == Some(Side::Target) {
+            clients.close_source_connections(SETTLE_PATIENCE).await;
             self.stop_pump().await;
             self.board.enter(Life::Switched);
         } else {
@@ -274,17 +251,18 @@ impl Actor {
                 );
             }
         }
-        let Some(target) = self.target.clone() else {
+        let servers = (
+            self.engine.server(Side::Source),
+            self.engine.server(Side::Target),
+        );
+        let (Some(source), Some(target)) = servers else {
             return no_target();
         };
-        let left = Left {
-            source: server(&self.source),
-            target: server(&target),
-        };
+        let left = Left { source, target };
         if let Err(error) = left.write(&self.config.spool.dir) {
             return Response::refused(format!("cannot finish: {}", words(&error)));
         }
-        let response = ending::finish(&self.source, &target, lift_fence).await;
+        let response = ending::finish(&*self.engine, lift_fence).await;
         if response.exit == Exit::Done {
             self.board.enter(Life::Finished);
             self.board.warnings(vec![NEW_SOURCE.to_owned()]);
@@ -301,22 +279,17 @@ impl Actor {
                 );
             }
         }
-        let Some(target) = self.target.clone() else {
+        if !self.engine.has_target() {
             return no_target();
-        };
+        }
         self.stop_pump().await;
-        self.relay.drop_twins(SETTLE_PATIENCE).await;
-        let response = ending::abort(&self.source, &target, &self.config.spool.dir).await;
+        self.engine.clients().drop_twins(SETTLE_PATIENCE).await;
+        let response = ending::abort(&*self.engine, &self.config.spool.dir).await;
         if response.exit == Exit::Done {
             self.board.forget();
         }
         response
     }
-}
-
-/// A server and its database, however one logs in there.
-fn server(endpoint: &Endpoint) -> String {
-    format!("{}/{}", endpoint.address(), endpoint.database)
 }
 
 fn no_target() -> Response {

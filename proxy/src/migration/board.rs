@@ -1,18 +1,21 @@
 //! What `status` shows: everybody writes his part, and it can be read at any time.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
-use pgwal::apply::ApplyHandle;
-use pgwal::copy::CopyProgress;
-use pgwal::session::{Relay, SessionState};
-use pgwal::stream::{CommitTime, StreamHandle};
-use router::Side;
+use router::{Position as _, Side};
 
+use crate::engine::{Clients as _, Engine, Flow as _};
 use crate::status::{
     CopyStatus, CutoverReport, Failure, Lag, Phase, Sessions, Status, TableStatus, UnmovableSession,
 };
+
+/// A log's end that was asked longer ago tells nothing any more.
+const LOG_END_STALE: Duration = Duration::from_secs(10);
+
+/// An idle server writes some log of its own, which is nobody's lag.
+const OWN_BYTES: u64 = 64 * 1024;
 
 /// Where the migration is, with what is known there. Memory only: a restart asks the servers.
 #[derive(Debug, Clone)]
@@ -37,42 +40,49 @@ pub(super) enum Life {
 }
 
 /// The parts of the status.
-pub(super) struct Board {
-    relay: Arc<Relay>,
-    parts: Mutex<Parts>,
+pub(super) struct Board<E: Engine> {
+    clients: Arc<E::Clients>,
+    parts: Mutex<Parts<E>>,
 }
 
-struct Parts {
+/// Gives the tables' progress.
+type Tables = Arc<dyn Fn() -> Vec<TableStatus> + Send + Sync>;
+
+struct Parts<E: Engine> {
     life: Life,
     step: Option<String>,
     trouble: Option<String>,
     warnings: Vec<String>,
-    copy: Option<(Arc<CopyProgress>, Instant)>,
-    apply: Option<ApplyHandle>,
-    stream: Option<StreamHandle>,
+    /// Why the stream that is read ahead of the copy takes nothing more.
+    waits_for_space: Option<String>,
+    copy: Option<(Tables, Instant)>,
+    flow: Option<E::Flow>,
+    /// Where the source's log ended, and when it was asked.
+    log_end: Option<(E::LogEnd, Instant)>,
     last_cutover: Option<CutoverReport>,
 }
 
-impl Parts {
+impl<E: Engine> Parts<E> {
     fn new() -> Self {
         Self {
             life: Life::Deciding,
             step: None,
             trouble: None,
             warnings: Vec::new(),
+            waits_for_space: None,
             copy: None,
-            apply: None,
-            stream: None,
+            flow: None,
+            log_end: None,
             last_cutover: None,
         }
     }
 }
 
-impl Board {
+impl<E: Engine> Board<E> {
     /// A board on which nothing is decided.
-    pub(super) fn new(relay: Arc<Relay>) -> Self {
+    pub(super) fn new(clients: Arc<E::Clients>) -> Self {
         Self {
-            relay,
+            clients,
             parts: Mutex::new(Parts::new()),
         }
     }
@@ -124,25 +134,31 @@ impl Board {
     }
 
     /// Shows the copy's progress.
-    pub(super) fn copying(&self, progress: &Arc<CopyProgress>) {
-        self.parts.lock().copy = Some((Arc::clone(progress), Instant::now()));
+    pub(super) fn copying(&self, tables: Box<dyn Fn() -> Vec<TableStatus> + Send + Sync>) {
+        self.parts.lock().copy = Some((tables.into(), Instant::now()));
     }
 
-    /// Shows the stream and its applier.
-    pub(super) fn streaming(&self, stream: Option<StreamHandle>, apply: Option<ApplyHandle>) {
+    /// Shows whether the stream that is read ahead of the copy has space.
+    pub(super) fn reading_ahead(&self, waits_for_space: Option<String>) {
+        self.parts.lock().waits_for_space = waits_for_space;
+    }
+
+    /// Shows the stream that is being applied.
+    pub(super) fn streaming(&self, flow: Option<E::Flow>) {
         let mut parts = self.parts.lock();
-        parts.stream = stream;
-        parts.apply = apply;
+        parts.waits_for_space = None;
+        parts.flow = flow;
+        parts.log_end = None;
     }
 
-    /// The applier that runs, if any.
-    pub(super) fn apply(&self) -> Option<ApplyHandle> {
-        self.parts.lock().apply.clone()
+    /// The stream that is being applied, if any.
+    pub(super) fn flow(&self) -> Option<E::Flow> {
+        self.parts.lock().flow.clone()
     }
 
-    /// The stream that is open, if any.
-    pub(super) fn stream(&self) -> Option<StreamHandle> {
-        self.parts.lock().stream.clone()
+    /// Notes where the source's log ends; `None` when it cannot be asked.
+    pub(super) fn log_ends(&self, end: Option<E::LogEnd>) {
+        self.parts.lock().log_end = end.map(|end| (end, Instant::now()));
     }
 
     /// Remembers how a cutover went.
@@ -154,7 +170,7 @@ impl Board {
     pub(super) fn status(&self) -> Status {
         let sessions = self.sessions();
         let serving = self
-            .relay
+            .clients
             .switch()
             .serving()
             .map(Side::as_str)
@@ -173,13 +189,18 @@ impl Board {
         let copy = parts
             .copy
             .as_ref()
-            .map(|(progress, since)| copy_status(progress, *since));
+            .map(|(tables, since)| copy_status(tables(), *since));
+        let waits = match &parts.flow {
+            Some(flow) => flow.waits_for_space(),
+            None => parts.waits_for_space.clone(),
+        };
+        let trouble: Vec<String> = parts.trouble.iter().cloned().chain(waits).collect();
         Status {
             phase,
             serving,
             step: parts.step.clone(),
             failure,
-            trouble: parts.trouble.clone(),
+            trouble: (!trouble.is_empty()).then(|| trouble.join("; ")),
             warnings: parts.warnings.clone(),
             lag,
             copy: copy.unwrap_or_default(),
@@ -189,53 +210,43 @@ impl Board {
     }
 
     /// How far the target is behind, as far as it is known.
-    pub(super) fn lag(&self) -> Lag {
+    fn lag(&self) -> Lag {
         let parts = self.parts.lock();
-        let Some(stream) = &parts.stream else {
+        let Some(flow) = &parts.flow else {
             return Lag::default();
         };
-        let lag = stream.lag();
-        let (applied, seconds) = match &parts.apply {
-            Some(apply) => {
-                let status = apply.status();
-                let seconds = if status.applied >= lag.received {
-                    Some(0.0)
-                } else {
-                    status.commit_time.and_then(age_seconds)
-                };
-                (Some(status.applied), seconds)
-            }
-            None => (None, None),
+        let bytes = match &parts.log_end {
+            Some((end, asked)) if asked.elapsed() < LOG_END_STALE => flow.bytes_behind(end),
+            Some(_) | None => None,
+        };
+        let seconds = match flow.applied().includes(&flow.received()) {
+            // What has not arrived yet may be of any age, unless it is next to nothing.
+            true => bytes.is_some_and(|bytes| bytes <= OWN_BYTES).then_some(0.0),
+            false => flow.commit_time().map(age_seconds),
         };
         Lag {
-            bytes: applied.map(|applied| lag.received.bytes_since(applied)),
-            transactions: Some(lag.transactions),
+            bytes,
+            transactions: Some(flow.transactions()),
             seconds,
         }
     }
 
     fn sessions(&self) -> Sessions {
-        let all = self.relay.sessions();
-        let in_transaction = |state: SessionState| match state {
-            SessionState::Active | SessionState::IdleInTransaction => true,
-            SessionState::Idle | SessionState::Waiting | SessionState::Ours => false,
-        };
+        let all = self.clients.sessions();
+        let in_transaction = all.iter().filter(|one| one.transaction_age().is_some());
         let unmovable = all.iter().filter(|session| !session.unmovable.is_empty());
         Sessions {
             total: all.len(),
-            active: all
-                .iter()
-                .filter(|session| in_transaction(session.state))
-                .count(),
+            active: in_transaction.count(),
             twins: all.iter().filter(|session| session.twin_ready).count(),
             unmovable: unmovable
                 .map(|session| UnmovableSession {
-                    id: session.id.0,
+                    id: session.id,
                     client: session.client.to_string(),
                     user: session.user.clone(),
                     database: session.database.clone(),
-                    age_seconds: session.state_age.as_secs_f64(),
-                    reasons: session.unmovable.iter().map(ToString::to_string).collect(),
+                    age_seconds: session.age.as_secs_f64(),
+                    reasons: session.unmovable.clone(),
                 })
                 .collect(),
         }
@@ -243,24 +254,12 @@ impl Board {
 }
 
 /// Age of a commit by our own clock; a clock that differs from the source's shows as much.
-fn age_seconds(time: CommitTime) -> Option<f64> {
-    let commit = Duration::from_micros(u64::try_from(time.unix_micros()).ok()?);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-    Some(now.saturating_sub(commit).as_secs_f64())
+fn age_seconds(time: SystemTime) -> f64 {
+    let age = SystemTime::now().duration_since(time);
+    age.unwrap_or_default().as_secs_f64()
 }
 
-fn copy_status(progress: &CopyProgress, since: Instant) -> CopyStatus {
-    let mut tables: Vec<TableStatus> = progress
-        .tables()
-        .into_iter()
-        .map(|table| TableStatus {
-            name: table.name.to_string(),
-            rows: table.rows,
-            bytes: table.bytes,
-            bytes_expected: table.bytes_expected,
-            done: table.done,
-        })
-        .collect();
+fn copy_status(mut tables: Vec<TableStatus>, since: Instant) -> CopyStatus {
     let eta_seconds = eta_seconds(&tables, since.elapsed().as_secs_f64());
     tables.sort_by(|one, two| one.name.cmp(&two.name));
     CopyStatus {

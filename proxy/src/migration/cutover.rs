@@ -6,16 +6,8 @@ mod report;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgwal::apply::ApplyHandle;
-use pgwal::movement::fence::FenceOptions;
-use pgwal::movement::journal;
-use pgwal::movement::ready::{self, Asked, Findings};
-use pgwal::movement::sides::{APPLICATION_NAME, Arriving, Leaving, Ours};
-use pgwal::schema::catalog::Catalog;
-use pgwal::session::Relay;
-use pgwal::wire::{Endpoint, SqlConn};
+use router::Side;
 use router::cutover::{Arrival, Ended, LongTransactions, Plan, Step};
-use router::{Epoch, Side, words};
 use tracing::info;
 
 use super::board::{Board, Life};
@@ -24,7 +16,9 @@ use super::sessions::RelaySessions;
 use super::standing;
 use crate::admin::protocol::Response;
 use crate::config::{Config, OnLongTransaction, OnUnmovableSession};
+use crate::engine::{Clients as _, Engine, Limits, Prepared};
 use crate::exit::Exit;
+use crate::status::counted;
 
 /// More log than this that is not applied yet, and the cutover is not begun: the pause would be
 /// spent on catching up.
@@ -55,23 +49,17 @@ pub(super) struct Wanted {
 }
 
 /// Where the cutover happens.
-pub(super) struct Scene<'a> {
+pub(super) struct Scene<'a, E: Engine> {
     /// The configuration.
     pub config: &'a Config,
-    /// The source.
-    pub source: &'a Endpoint,
-    /// The target.
-    pub target: &'a Endpoint,
-    /// The clients.
-    pub relay: &'a Arc<Relay>,
+    /// The servers and the clients.
+    pub engine: &'a Arc<E>,
     /// What status shows.
-    pub board: &'a Arc<Board>,
-    /// The applier that keeps the target current.
-    pub apply: ApplyHandle,
+    pub board: &'a Arc<Board<E>>,
 }
 
 /// Carries out the command.
-pub(super) async fn cutover(scene: Scene<'_>, wanted: Wanted) -> Response {
+pub(super) async fn cutover<E: Engine>(scene: Scene<'_, E>, wanted: Wanted) -> Response {
     match attempt(&scene, wanted).await {
         Ok(response) => response,
         Err(reason) => {
@@ -82,23 +70,16 @@ pub(super) async fn cutover(scene: Scene<'_>, wanted: Wanted) -> Response {
     }
 }
 
-/// The two sides with everything prepared for the hold, and what was found on the way.
-struct Prepared {
-    leave: Leaving,
-    arrive: Arriving,
-    epoch: Epoch,
-    findings: Findings,
-}
-
-async fn attempt(scene: &Scene<'_>, wanted: Wanted) -> Result<Response, String> {
+async fn attempt<E: Engine>(scene: &Scene<'_, E>, wanted: Wanted) -> Result<Response, String> {
     if !wanted.dry_run {
         scene.board.step("asking both servers who serves");
-        standing::confirm(scene.source, scene.target, Side::Source).await?;
+        standing::confirm(&**scene.engine, Side::Source).await?;
     }
     scene
         .board
         .step("opening the sessions' connections to the target");
-    scene.relay.prepare_twins(TWIN_PATIENCE).await;
+    let clients = scene.engine.clients();
+    clients.prepare_twins(TWIN_PATIENCE).await;
     scene.board.step("looking for what would stand in the way");
     let prepared = tokio::time::timeout(PREPARE_TIMEOUT, prepare(scene))
         .await
@@ -106,33 +87,33 @@ async fn attempt(scene: &Scene<'_>, wanted: Wanted) -> Result<Response, String> 
             let seconds = PREPARE_TIMEOUT.as_secs();
             format!("a server has not answered within {seconds} s; nothing was changed")
         })??;
-    let mut obstacles: Vec<String> = prepared.findings.obstacles.iter().map(in_words).collect();
-    let unmovable = scene
-        .relay
+    let mut obstacles = prepared.obstacles.clone();
+    let unmovable = clients
         .sessions()
         .iter()
         .filter(|one| !one.unmovable.is_empty())
         .count();
     if unmovable > 0 && scene.config.cutover.on_unmovable_session == OnUnmovableSession::Refuse {
         obstacles.push(format!(
-            "{unmovable} sessions cannot be moved (`pointsman status` lists them): end them, or \
-             set cutover.on_unmovable_session = \"end\""
+            "{} cannot be moved (`pointsman status` says which, and why): end what cannot, or set \
+             cutover.on_unmovable_session = \"end\"",
+            counted(unmovable, "session")
         ));
     }
     if wanted.dry_run {
         return Ok(report::dry_run(
             &obstacles,
-            report::would(scene, &prepared.findings),
+            report::would(scene, &prepared.long_transactions),
         ));
     }
     if !obstacles.is_empty() {
         return Err(obstacles.join("; "));
     }
     // The looking took a while: whoever ran something since is read again, while it costs no pause.
-    scene.relay.prepare_twins(FRESHEN_PATIENCE).await;
+    clients.prepare_twins(FRESHEN_PATIENCE).await;
     let moved = drive(scene, &prepared, wanted).await;
-    let fence = prepared.leave.fence_report();
-    let moved_report = report::of(scene, &moved, fence.as_ref(), unmovable);
+    let foreign_ended = E::foreign_ended(&prepared.leave);
+    let moved_report = report::of(scene, &moved, foreign_ended, unmovable);
     scene.board.cutover(moved_report.clone());
     let mut response = report::answer(moved_report);
     if moved.ended == Ended::Contradiction {
@@ -145,113 +126,16 @@ async fn attempt(scene: &Scene<'_>, wanted: Wanted) -> Result<Response, String> 
     Ok(response)
 }
 
-fn in_words(obstacle: &ready::Obstacle) -> String {
-    match obstacle {
-        ready::Obstacle::Fence(error) => words(error),
-        ready::Obstacle::Target(_)
-        | ready::Obstacle::TargetReadOnly
-        | ready::Obstacle::Lag(_)
-        | ready::Obstacle::Drift(_) => obstacle.to_string(),
-    }
-}
-
-async fn connect(endpoint: &Endpoint) -> Result<SqlConn, String> {
-    endpoint
-        .connect_sql(APPLICATION_NAME)
-        .await
-        .map_err(|error| words(&error))
-}
-
-async fn prepare(scene: &Scene<'_>) -> Result<Prepared, String> {
-    let source = connect(scene.source).await?;
-    let target = connect(scene.target).await?;
-    let every_sequence = |_: &str, _: &str| true;
-    let statements = ready::prepare(
-        &source,
-        &target,
-        fence_options(scene.config),
-        every_sequence,
-    )
-    .await;
-    // After that: it has noted the schema, so what changes from here on is found behind the fence.
-    let drift = drift(scene.config, &source, &target).await?;
-    let statements = statements.map_err(|error| match drift.is_empty() {
-        true => words(&error),
-        false => format!("{} ({})", words(&error), drift.join("; ")),
-    })?;
-    let ours = ours(scene, &source);
-    let pids = ours();
-    let asked = Asked {
-        fence: &statements.fence,
-        ours: &pids,
-        lag: ready::Lag {
-            bytes: scene.board.lag().bytes,
-            bytes_max: LAG_BYTES_MAX,
-        },
-        drift: &drift,
+async fn prepare<E: Engine>(scene: &Scene<'_, E>) -> Result<Prepared<E>, String> {
+    let board = Arc::clone(scene.board);
+    let limits = Limits {
+        lag_bytes_max: LAG_BYTES_MAX,
         long_after: LONG_AFTER,
     };
-    let findings = ready::check(&source, &target, asked)
-        .await
-        .map_err(|error| words(&error))?;
-    let epoch = journal::next_epoch(&target)
-        .await
-        .map_err(|error| words(&error))?;
-    let leave = Leaving::new(scene.source.clone(), source, statements.clone(), ours);
-    let arrive = Arriving::new(
-        scene.target.clone(),
-        target,
-        statements,
-        scene.apply.clone(),
-    );
-    Ok(Prepared {
-        leave,
-        arrive,
-        epoch,
-        findings,
-    })
+    scene.engine.prepare(move || board.flow(), limits).await
 }
 
-fn fence_options(config: &Config) -> FenceOptions {
-    FenceOptions {
-        nologin: config.fence.nologin.clone(),
-        trusted_roles: config.fence.trusted_roles.clone(),
-        trusted_workers: config.fence.trusted_workers.clone(),
-        ..FenceOptions::default()
-    }
-}
-
-/// What is on the source and not on the target, or the other way round, one sentence each.
-///
-/// # Errors
-/// When a catalog cannot be read.
-pub(super) async fn drift(
-    config: &Config,
-    source: &SqlConn,
-    target: &SqlConn,
-) -> Result<Vec<String>, String> {
-    let filter = config.copy.tables.filter();
-    let (now, moved) = tokio::try_join!(
-        Catalog::read(source, Side::Source, &filter),
-        Catalog::read(target, Side::Target, &filter),
-    )
-    .map_err(|error| words(&error))?;
-    Ok(moved.drift(&now).iter().map(ToString::to_string).collect())
-}
-
-/// The server processes that the fence must spare, asked at the moment it goes up.
-fn ours(scene: &Scene<'_>, source: &SqlConn) -> Ours {
-    let (relay, board) = (Arc::clone(scene.relay), Arc::clone(scene.board));
-    let control = source.backend_pid();
-    Arc::new(move || {
-        let mut pids = relay.source_pids();
-        pids.push(control);
-        pids.extend(board.stream().map(|stream| stream.backend_pid()));
-        pids
-    })
-}
-
-async fn drive(scene: &Scene<'_>, prepared: &Prepared, wanted: Wanted) -> Moved {
+async fn drive<E: Engine>(scene: &Scene<'_, E>, prepared: &Prepared<E>, wanted: Wanted) -> Moved {
     let cutover = &scene.config.cutover;
     let plan = Plan {
         to: Side::Target,
@@ -267,11 +151,12 @@ async fn drive(scene: &Scene<'_>, prepared: &Prepared, wanted: Wanted) -> Moved 
     };
     scene.board.enter(Life::CuttingOver);
     info!(epoch = %plan.epoch, max_pause = ?plan.max_pause, "the cutover begins");
-    let sessions = RelaySessions::new(scene.relay, cutover.on_unmovable_session);
+    let clients = &**scene.engine.clients();
+    let sessions = RelaySessions::new(clients, cutover.on_unmovable_session);
     let board = Arc::clone(scene.board);
     let on_step = move |step: Step| board.step(step.as_str());
     let parts = Parts {
-        switch: scene.relay.switch(),
+        switch: clients.switch(),
         leave: &prepared.leave,
         arrive: &prepared.arrive,
         journal: &prepared.arrive,

@@ -3,27 +3,18 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use pgwal::schema::cleanup::{self, CleanupReport, FenceFate};
-use pgwal::wire::Endpoint;
-use router::words;
 use tracing::warn;
 
 use crate::admin::protocol::Response;
+use crate::engine::{Cleanup, Engine};
 
 /// Removes everything of ours after the switch.
-pub(super) async fn finish(source: &Endpoint, target: &Endpoint, lift_fence: bool) -> Response {
-    let fate = if lift_fence {
-        FenceFate::Lift
-    } else {
-        FenceFate::Keep
+pub(super) async fn finish<E: Engine>(engine: &E, lift_fence: bool) -> Response {
+    let fence = match lift_fence {
+        true => "applications may connect to the old server again",
+        false => "the old server stays closed to applications (--lift-fence would have opened it)",
     };
-    let fence = match fate {
-        FenceFate::Lift => "applications may connect to the old server again",
-        FenceFate::Keep => {
-            "the old server stays closed to applications (--lift-fence would have opened it)"
-        }
-    };
-    match cleanup::finish(source, target, fate).await {
+    match engine.finish(lift_fence).await {
         Ok(report) => answer(
             &report,
             &format!(
@@ -31,15 +22,15 @@ pub(super) async fn finish(source: &Endpoint, target: &Endpoint, lift_fence: boo
                  `source` to the new server in the configuration before the next restart"
             ),
         ),
-        Err(error) => Response::refused(format!("cannot finish: {}", words(&error))),
+        Err(why) => Response::refused(format!("cannot finish: {why}")),
     }
 }
 
 /// Removes every trace before the switch.
-pub(super) async fn abort(source: &Endpoint, target: &Endpoint, spool: &Path) -> Response {
-    match cleanup::abort(source, target).await {
+pub(super) async fn abort<E: Engine>(engine: &E, spool: &Path) -> Response {
+    match engine.abort().await {
         Ok(report) => {
-            if let Err(error) = remove_spool(spool) {
+            if let Err(error) = remove_spool(spool, E::is_spool) {
                 warn!(folder = %spool.display(), %error, "cannot remove the spool");
             }
             answer(
@@ -47,13 +38,13 @@ pub(super) async fn abort(source: &Endpoint, target: &Endpoint, spool: &Path) ->
                 "aborted: nothing of pointsman is left on either server",
             )
         }
-        Err(error) => Response::refused(format!("cannot abort: {}", words(&error))),
+        Err(why) => Response::refused(format!("cannot abort: {why}")),
     }
 }
 
 /// Removes what we made in the spool's folder, and the folder if nothing else is in it: it may be
 /// one that the operator keeps other things in.
-fn remove_spool(folder: &Path) -> std::io::Result<()> {
+fn remove_spool(folder: &Path, is_ours: impl Fn(&str) -> bool) -> std::io::Result<()> {
     let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         entries => entries?,
@@ -70,14 +61,8 @@ fn remove_spool(folder: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Whether a spool has this name: that of its slot.
-fn is_ours(name: &str) -> bool {
-    name.strip_prefix("pointsman_")
-        .is_some_and(|id| id.len() == 8 && id.bytes().all(|digit| digit.is_ascii_hexdigit()))
-}
-
 /// What was done, or what is left to do.
-fn answer(report: &CleanupReport, done: &str) -> Response {
+fn answer(report: &Cleanup, done: &str) -> Response {
     let mut lines = report.done.clone();
     if report.left.is_empty() {
         lines.push(done.to_owned());
@@ -100,15 +85,16 @@ mod tests {
 
     #[test]
     fn what_others_keep_in_the_spools_folder_stays() {
+        let is_ours = |name: &str| name.starts_with("pointsman_");
         let folder = std::env::temp_dir().join(format!("pointsman-ending-{}", std::process::id()));
         std::fs::create_dir_all(folder.join("pointsman_0a1b2c3d/segments")).unwrap();
         std::fs::write(folder.join("precious"), "data").unwrap();
-        remove_spool(&folder).unwrap();
+        remove_spool(&folder, is_ours).unwrap();
         assert!(folder.join("precious").exists());
         assert!(!folder.join("pointsman_0a1b2c3d").exists());
         std::fs::remove_file(folder.join("precious")).unwrap();
-        remove_spool(&folder).unwrap();
+        remove_spool(&folder, is_ours).unwrap();
         assert!(!folder.exists(), "an empty folder is no trace to leave");
-        remove_spool(&folder).unwrap();
+        remove_spool(&folder, is_ours).unwrap();
     }
 }

@@ -16,22 +16,20 @@ mod watch;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgwal::apply::{Applier, ApplyOptions};
-use pgwal::check;
-use pgwal::schema::initial::{InitialCopy, InitialDone, InitialOptions, StreamStart};
-use pgwal::schema::patience::LockPatience;
-use pgwal::schema::setup::{KeylessPolicy, migration_id};
-use pgwal::session::Relay;
-use pgwal::stream::{Stream, StreamOptions};
-use pgwal::wire::Endpoint;
-use router::window::WindowLimits;
-use router::{Lsn, Side, words};
+use router::{Position as _, Side};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::failure::Attempt;
 use super::board::{Board, Life};
-use crate::config::{Config, KeylessTables};
+use crate::config::Config;
+use crate::engine::{Engine, Flow as _, InitialCopy};
+
+/// Where the stream of an engine's copy starts.
+type Start<E> = <<E as Engine>::Copy as InitialCopy>::Start;
+
+/// What an engine's stream goes on from.
+type Copied<E> = <<E as Engine>::Copy as InitialCopy>::Copied;
 
 /// The first pause before trying again; it doubles.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
@@ -43,23 +41,19 @@ const RETRY_MAX: Duration = Duration::from_secs(10);
 const LOOK_PERIOD: Duration = Duration::from_millis(200);
 
 /// Everything the pump works with.
-pub(super) struct Pump {
+pub(super) struct Pump<E: Engine> {
     /// The configuration.
     pub config: Arc<Config>,
-    /// The source.
-    pub source: Endpoint,
-    /// The target.
-    pub target: Endpoint,
-    /// The clients, who are told the names of custom settings found in the catalog.
-    pub relay: Arc<Relay>,
+    /// The servers.
+    pub engine: Arc<E>,
     /// What status shows.
-    pub board: Arc<Board>,
+    pub board: Arc<Board<E>>,
 }
 
 /// Whether a migration was begun: its id stands on the source. Asks until it gets an answer.
-pub(super) async fn was_begun(source: &Endpoint, shutdown: &CancellationToken) -> bool {
+pub(super) async fn was_begun<E: Engine>(engine: &E, shutdown: &CancellationToken) -> bool {
     loop {
-        match id_on(source, Side::Source).await {
+        match engine.migration_id(Side::Source).await {
             Ok(id) => return id.is_some(),
             Err(why) => {
                 warn!(%why, "cannot ask the source for a migration that was begun");
@@ -73,23 +67,13 @@ pub(super) async fn was_begun(source: &Endpoint, shutdown: &CancellationToken) -
     }
 }
 
-async fn id_on(endpoint: &Endpoint, side: Side) -> Result<Option<String>, String> {
-    let client = endpoint
-        .connect_sql("pointsman control")
-        .await
-        .map_err(|error| format!("the {side} cannot be reached: {}", words(&error)))?;
-    migration_id(&client, side)
-        .await
-        .map_err(|error| words(&error))
-}
-
-impl Pump {
+impl<E: Engine> Pump<E> {
     /// Runs until it is stopped or the migration has failed.
     pub(super) async fn run(self, stop: CancellationToken) {
         let mut pause = RETRY_FIRST;
         loop {
             let tried = Box::pin(self.attempt(&stop)).await;
-            self.board.streaming(None, None);
+            self.board.streaming(None);
             match tried {
                 Attempt::Stopped => return,
                 Attempt::Failed(failure) => {
@@ -121,9 +105,7 @@ impl Pump {
                 why,
                 progressed: false,
             })?;
-            let copied = self.copy(&id).await?;
-            self.find_custom_settings().await;
-            Ok(copied)
+            self.copy(&id).await
         };
         let copied = tokio::select! {
             biased;
@@ -144,11 +126,10 @@ impl Pump {
 
     /// The id of the migration that was begun, or a new one.
     async fn id(&self) -> Result<String, String> {
-        if let Some(id) = id_on(&self.source, Side::Source).await? {
-            return Ok(id);
-        }
-        if let Some(id) = id_on(&self.target, Side::Target).await? {
-            return Ok(id);
+        for side in [Side::Source, Side::Target] {
+            if let Some(id) = self.engine.migration_id(side).await? {
+                return Ok(id);
+            }
         }
         let mut bytes = [0; 4];
         getrandom::fill(&mut bytes).map_err(|error| format!("no random numbers: {error}"))?;
@@ -156,35 +137,19 @@ impl Pump {
     }
 
     /// Copies, and meanwhile reads the stream into the spool.
-    async fn copy(&self, id: &str) -> Result<(InitialDone, Option<Stream>), Attempt> {
-        let config = &self.config.copy;
-        let options = InitialOptions {
-            filter: config.tables.filter(),
-            keyless: match config.keyless_tables {
-                KeylessTables::Full => KeylessPolicy::Full,
-                KeylessTables::Refuse => KeylessPolicy::Refuse,
-            },
-            patience: LockPatience {
-                lock_timeout: config.lock_timeout.0,
-                ..LockPatience::default()
-            },
-            pg_dump_dir: config.pg_dump_dir.clone(),
-            workers: config.workers,
-            bytes_per_second: config.bandwidth_limit.map(|limit| limit.0),
-            ..InitialOptions::new(id)
-        };
-        let copy = InitialCopy::new(self.source.clone(), self.target.clone(), options);
-        self.board.copying(copy.rows());
+    async fn copy(&self, id: &str) -> Result<(Copied<E>, Option<E::Stream>), Attempt> {
+        let copy = self.engine.copy(id);
+        self.board.copying(copy.progress());
         let show_step = async {
             loop {
-                self.board.step(copy.step().as_str());
+                self.board.step(copy.step());
                 self.board.warnings(copy.warnings());
                 tokio::time::sleep(LOOK_PERIOD).await;
             }
         };
         let mut ahead = None;
         let copied = tokio::select! {
-            copied = copy.run() => copied.map_err(failure::of_copy),
+            copied = copy.run() => copied.map_err(Attempt::from),
             failed = ahead::read_ahead(self, &copy, &mut ahead) => Err(failed),
             () = show_step => Err(Attempt::Stopped),
         };
@@ -192,98 +157,59 @@ impl Pump {
         Ok((copied?, ahead))
     }
 
-    /// Names of the application's own settings, which no server lists for a session.
-    async fn find_custom_settings(&self) {
-        let Ok(client) = self.source.connect_sql("pointsman control").await else {
-            return;
-        };
-        match check::custom_settings(&client).await {
-            Ok(found) => {
-                let configured = self.config.sessions.custom_settings.iter().cloned();
-                self.relay
-                    .set_custom_settings(found.into_iter().chain(configured));
-            }
-            Err(error) => warn!(error = %words(&error), "cannot look for custom settings"),
-        }
-    }
-
     async fn stream(
         &self,
-        copied: InitialDone,
-        ahead: Option<Stream>,
+        copied: Copied<E>,
+        ahead: Option<E::Stream>,
         stop: &CancellationToken,
     ) -> Result<(), Attempt> {
-        let begin = &copied.start;
-        let options = ApplyOptions {
-            lanes: u16::try_from(self.config.apply.lanes).unwrap_or(u16::MAX),
-            window: WindowLimits {
-                rows_max: self.config.apply.window.rows,
-                bytes_max: self.config.apply.window.bytes.0,
-                ..WindowLimits::default()
-            },
-            ..ApplyOptions::new(&begin.slot, begin.consistent_point)
-        };
-        let watermarks = copied
-            .watermarks
-            .iter()
-            .map(|(name, at)| (name.clone(), *at))
-            .collect();
-        let mut applier = Applier::open(&self.target, options, watermarks)
-            .await
-            .map_err(failure::of_apply)?;
+        let begin = <E::Copy as InitialCopy>::start_of(&copied).clone();
+        let applier = self.engine.applier(copied).await?;
         let stream = match ahead {
             // The copy has just ended: nothing was applied yet, so it begins at the right place.
-            Some(stream) if !stream.has_failed() => stream,
+            Some(stream) if !E::has_failed(&stream) => stream,
             broken => {
                 drop(broken);
-                self.open_stream(begin, applier.position()).await?
+                self.open_stream(&begin, Some(&applier)).await?
             }
         };
-        let (handle, apply) = (stream.handle(), applier.handle());
-        self.board
-            .streaming(Some(handle.clone()), Some(apply.clone()));
+        let flow = self.engine.flow(&stream, &applier);
+        let start = flow.applied();
+        self.board.streaming(Some(flow.clone()));
         self.board.trouble(None);
         if matches!(self.board.life(), Life::Copying) {
             self.board.enter(Life::Streaming);
         }
-        info!(start = %applier.position(), "changes flow");
-        let start = applier.position();
-        let acknowledge = handle.clone();
-        let run = applier.run(stream, move |position| acknowledge.acknowledge(position));
-        let watch = watch::drift(&self.config, &self.source, &self.target);
+        info!(%start, "changes flow");
         let stopped = async {
             stop.cancelled().await;
-            apply.stop();
+            flow.stop();
             std::future::pending::<()>().await;
         };
         let ended = tokio::select! {
-            ended = run => ended.map_err(failure::of_apply),
-            drift = watch => Err(Attempt::Failed(failure::of_drift(&drift))),
+            ended = E::run(applier, stream) => ended.map_err(Attempt::from),
+            drift = watch::drift(&*self.engine) => Err(Attempt::Failed(failure::of_drift(&drift))),
+            never = watch::log_end(&*self.engine, &self.board) => never,
             () = stopped => Ok(()),
         };
         let ended = match ended {
             Err(Attempt::Failed(failure)) => {
-                let looked = watch::explain(failure, &self.config, &self.source, &self.target);
-                Err(Attempt::Failed(looked.await))
+                let looked = watch::explain(&*self.engine, failure).await;
+                Err(Attempt::Failed(looked))
             }
             other => other,
         };
-        let progressed = *apply.applied().borrow() > start;
+        let progressed = !start.includes(&flow.applied());
         ended.map_err(|attempt| attempt.progressed(progressed))
     }
 
-    async fn open_stream(&self, begin: &StreamStart, position: Lsn) -> Result<Stream, Attempt> {
-        let spool = &self.config.spool;
-        std::fs::create_dir_all(&spool.dir)
-            .map_err(|error| failure::of_spool(&spool.dir, &error))?;
-        let (slot, publication) = (begin.slot.as_str(), begin.publication.as_str());
-        let options = StreamOptions {
-            source: Some(begin.source.clone()),
-            spool_limit_bytes: spool.limit.0,
-            ..StreamOptions::new(slot, publication, position, spool.dir.join(slot))
-        };
-        Stream::open(&self.source, options)
-            .await
-            .map_err(failure::of_stream)
+    async fn open_stream(
+        &self,
+        begin: &Start<E>,
+        behind: Option<&E::Applier>,
+    ) -> Result<E::Stream, Attempt> {
+        let folder = &self.config.spool.dir;
+        std::fs::create_dir_all(folder).map_err(|error| failure::of_spool(folder, &error))?;
+        Ok(self.engine.open_stream(begin, behind).await?)
     }
 }

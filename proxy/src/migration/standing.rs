@@ -8,13 +8,12 @@
 
 use std::time::Duration;
 
-use pgwal::movement::{fence, journal, standing as servers};
-use pgwal::wire::{Endpoint, SqlConn};
 use router::cutover::standing::{Doubt, Standing};
-use router::{Epoch, Side, words};
+use router::{Epoch, Side};
 use tracing::{info, warn};
 
 use super::board::Board;
+use crate::engine::{Engine, WhoServes};
 
 /// Pause before the servers are asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
@@ -29,19 +28,15 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(40);
 const MENDED_MAX: u32 = 5;
 
 /// Name of the connections that ask.
-const APPLICATION_NAME: &str = "pointsman standing";
+const PURPOSE: &str = "pointsman standing";
 
 /// Asks until it is known who serves; meanwhile the board says what is missing.
 ///
 /// # Cancel safety
 /// May be dropped at any time.
-pub(super) async fn settle(
-    source: &Endpoint,
-    target: Option<&Endpoint>,
-    board: &Board,
-) -> (Side, Epoch) {
+pub(super) async fn settle<E: Engine>(engine: &E, board: &Board<E>) -> (Side, Epoch) {
     loop {
-        match look(source, target).await {
+        match look(engine).await {
             Ok(Some(serving)) => {
                 board.trouble(None);
                 return serving;
@@ -65,13 +60,9 @@ pub(super) async fn settle(
 ///
 /// # Cancel safety
 /// May be dropped at any time.
-pub(super) async fn confirm(
-    source: &Endpoint,
-    target: &Endpoint,
-    side: Side,
-) -> Result<(), String> {
+pub(super) async fn confirm<E: Engine>(engine: &E, side: Side) -> Result<(), String> {
     for _ in 0..MENDED_MAX {
-        match look(source, Some(target)).await? {
+        match look(engine).await? {
             Some((serving, _)) if serving == side => return Ok(()),
             Some((serving, epoch)) => {
                 return Err(format!(
@@ -86,11 +77,8 @@ pub(super) async fn confirm(
 }
 
 /// [`settle_once`], but not for ever: a server may hang behind a connection that stands.
-async fn look(
-    source: &Endpoint,
-    target: Option<&Endpoint>,
-) -> Result<Option<(Side, Epoch)>, String> {
-    match tokio::time::timeout(LOOK_TIMEOUT, settle_once(source, target)).await {
+async fn look<E: Engine>(engine: &E) -> Result<Option<(Side, Epoch)>, String> {
+    match tokio::time::timeout(LOOK_TIMEOUT, settle_once(engine)).await {
         Ok(looked) => looked,
         Err(_elapsed) => Err(format!(
             "a server has not answered within {} s",
@@ -100,30 +88,18 @@ async fn look(
 }
 
 /// One look at the servers: who serves, or `None` when something had to be mended first.
-async fn settle_once(
-    source: &Endpoint,
-    target: Option<&Endpoint>,
-) -> Result<Option<(Side, Epoch)>, String> {
-    let source = connect(source).await;
-    let (target, has_target) = match target {
-        Some(target) => (connect(target).await, true),
-        None => (Err("no target is configured".to_owned()), false),
-    };
-    let mut facts = servers::facts(
-        source.as_deref().map_err(String::clone),
-        target.as_deref().map_err(String::clone),
-    )
-    .await;
-    if !has_target {
-        facts = facts.without_target();
-    }
-    match servers::decide(&facts) {
+async fn settle_once<E: Engine>(engine: &E) -> Result<Option<(Side, Epoch)>, String> {
+    let source = engine.connect(Side::Source, PURPOSE).await;
+    let target = engine.connect(Side::Target, PURPOSE).await;
+    let asked = (
+        source.as_ref().map_err(String::clone),
+        target.as_ref().map_err(String::clone),
+    );
+    let told = engine.who_serves(asked.0, asked.1).await;
+    match told.standing {
         Standing::Serves(side, epoch) => Ok(Some((side, epoch))),
         Standing::Resolve(epoch) => {
-            let target = target?;
-            let outcome = journal::resolve(&target, epoch)
-                .await
-                .map_err(|error| words(&error))?;
+            let outcome = E::resolve(&target?, epoch).await?;
             info!(%epoch, ?outcome, "ended a movement that was cut off");
             Ok(None)
         }
@@ -132,32 +108,25 @@ async fn settle_once(
                 Side::Source => source?,
                 Side::Target => target?,
             };
-            fence::lower_epoch(&client, epoch, LOWER_TIMEOUT)
-                .await
-                .map_err(|error| words(&error))?;
+            E::lower_fence(&client, epoch, LOWER_TIMEOUT).await?;
             info!(%epoch, %side, "lowered the fence of a movement that was cut off");
             Ok(None)
         }
-        Standing::Hold(doubt) => Err(doubt_words(doubt, &facts)),
+        Standing::Hold(doubt) => Err(doubt_words(doubt, &told)),
     }
 }
 
-async fn connect(endpoint: &Endpoint) -> Result<SqlConn, String> {
-    let connected = endpoint.connect_sql(APPLICATION_NAME).await;
-    connected.map_err(|error| words(&error))
-}
-
-fn doubt_words(doubt: Doubt, facts: &servers::Facts) -> String {
-    let why = |unreachable: Option<&str>| unreachable.unwrap_or("no answer").to_owned();
+fn doubt_words(doubt: Doubt, told: &WhoServes) -> String {
+    let why = |silent: &Option<String>| silent.as_deref().unwrap_or("no answer").to_owned();
     match doubt {
         Doubt::TargetUnreachable => format!(
             "the source is fenced or silent, and the target, which knows who serves, cannot be \
              asked: {}",
-            why(facts.target.unreachable())
+            why(&told.target_silent)
         ),
         Doubt::SourceUnreachable => format!(
             "the source is to serve but cannot be reached: {}",
-            why(facts.source.unreachable())
+            why(&told.source_silent)
         ),
         Doubt::SourceNotFenced => "the journal on the target says that the target serves, but the \
              source is not fenced: somebody lowered its fence by hand; stop writers on one side \

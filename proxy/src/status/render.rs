@@ -1,6 +1,6 @@
 //! The status screen: one calm page of text.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 use super::{CutoverReport, Phase, Status, TableStatus};
 
@@ -50,6 +50,12 @@ fn line(out: &mut String, name: &str, value: &str) {
     let _cannot_fail = writeln!(out, "{name:<9} {value}");
 }
 
+/// So many of something: `1 session`, `2 sessions`.
+pub(crate) fn counted<N: Display + PartialEq + From<u8>>(number: N, one: &str) -> String {
+    let plural = if number == N::from(1) { "" } else { "s" };
+    format!("{number} {one}{plural}")
+}
+
 fn phase_words(phase: Phase) -> &'static str {
     match phase {
         Phase::Proxying => "proxying (no migration)",
@@ -69,7 +75,7 @@ fn lag(out: &mut String, status: &Status) {
         parts.push(bytesize::ByteSize::b(bytes).to_string());
     }
     if let Some(transactions) = status.lag.transactions {
-        parts.push(format!("{transactions} transactions"));
+        parts.push(counted(transactions, "transaction"));
     }
     if let Some(seconds) = status.lag.seconds {
         parts.push(format!("{seconds:.1} s"));
@@ -96,7 +102,11 @@ fn tables(out: &mut String, status: &Status) {
     line(
         out,
         "copy",
-        &format!("{done} of {count} tables, {rows} rows, {size}{eta}"),
+        &format!(
+            "{done} of {}, {}, {size}{eta}",
+            counted(count, "table"),
+            counted(rows, "row")
+        ),
     );
     if status.phase != Phase::Copying {
         return;
@@ -185,8 +195,10 @@ pub(crate) fn cutover(out: &mut String, report: &CutoverReport) {
             &format!("{:.1} ms = {}", report.pause_ms, steps.join(" + ")),
         );
         let counts = format!(
-            "{} sessions moved, {} ended, {} foreign connections ended",
-            report.sessions_moved, report.sessions_ended, report.foreign_ended
+            "{} moved, {} ended, {} ended",
+            counted(report.sessions_moved, "session"),
+            report.sessions_ended,
+            counted(report.foreign_ended, "foreign connection")
         );
         line(out, "", &counts);
     }

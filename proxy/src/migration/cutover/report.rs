@@ -2,21 +2,20 @@
 
 use std::time::Duration;
 
-use pgwal::movement::fence::FenceReport;
-use pgwal::movement::ready::Findings;
 use router::cutover::{Cause, Ended};
 
 use super::Scene;
 use crate::admin::protocol::Response;
 use crate::config::OnUnmovableSession;
+use crate::engine::{Clients as _, Engine};
 use crate::migration::mover::Moved;
 use crate::status::{CutoverReport, StepTime, render_cutover};
 
 /// The report of a movement that was driven to its end.
-pub(super) fn of(
-    scene: &Scene<'_>,
+pub(super) fn of<E: Engine>(
+    scene: &Scene<'_, E>,
     moved: &Moved,
-    fence: Option<&FenceReport>,
+    foreign_ended: usize,
     sessions_ended: usize,
 ) -> CutoverReport {
     let switched = moved.ended == Ended::Switched;
@@ -38,9 +37,13 @@ pub(super) fn of(
                 ms: milliseconds(step.took),
             })
             .collect(),
-        sessions_moved: if switched { scene.relay.clients() } else { 0 },
+        sessions_moved: if switched {
+            scene.engine.clients().count()
+        } else {
+            0
+        },
         sessions_ended: if switched { sessions_ended } else { 0 },
-        foreign_ended: fence.map_or(0, |report| report.ended.len()),
+        foreign_ended,
         would: Vec::new(),
     }
 }
@@ -85,26 +88,26 @@ pub(super) fn answer(report: CutoverReport) -> Response {
 }
 
 /// What would happen to each session and each long transaction.
-pub(super) fn would(scene: &Scene<'_>, findings: &Findings) -> Vec<String> {
+pub(super) fn would<E: Engine>(scene: &Scene<'_, E>, long_transactions: &[String]) -> Vec<String> {
     let policy = scene.config.cutover.on_unmovable_session;
     let mut lines = Vec::new();
-    for session in scene.relay.sessions() {
-        let reasons: Vec<_> = session.unmovable.iter().map(ToString::to_string).collect();
+    for session in scene.engine.clients().sessions() {
+        let reasons = session.unmovable.join(", ");
         let what = match (reasons.is_empty(), policy) {
             (true, _) if session.twin_ready => "moves".to_owned(),
             (true, _) => "moves; its connection to the target is opened at the switch".to_owned(),
             (false, OnUnmovableSession::Refuse) => {
-                format!("refuses the cutover: {}", reasons.join(", "))
+                format!("refuses the cutover: {reasons}")
             }
-            (false, OnUnmovableSession::End) => format!("is ended: {}", reasons.join(", ")),
+            (false, OnUnmovableSession::End) => format!("is ended: {reasons}"),
         };
-        let (id, client) = (session.id.0, session.client);
+        let (id, client) = (session.id, session.client);
         lines.push(format!(
             "session #{id} {client} {}@{}: {what}",
             session.user, session.database
         ));
     }
-    for transaction in &findings.long_transactions {
+    for transaction in long_transactions {
         lines.push(format!("the drain would wait for {transaction}"));
     }
     lines

@@ -3,12 +3,11 @@
 
 use std::time::Duration;
 
-use pgwal::schema::initial::{InitialCopy, StreamStart};
-use pgwal::stream::Stream;
 use tracing::warn;
 
 use super::Pump;
 use super::failure::Attempt;
+use crate::engine::{Engine, InitialCopy as _};
 
 /// How often it is looked whether the stream has broken, and how long until it is opened again.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
@@ -18,17 +17,17 @@ const LOOK_PERIOD: Duration = Duration::from_secs(1);
 ///
 /// # Cancel safety
 /// May be dropped at any time; a stream that is open then stays in `stream`.
-pub(super) async fn read_ahead(
-    pump: &Pump,
-    copy: &InitialCopy,
-    stream: &mut Option<Stream>,
+pub(super) async fn read_ahead<E: Engine>(
+    pump: &Pump<E>,
+    copy: &E::Copy,
+    stream: &mut Option<E::Stream>,
 ) -> Attempt {
     let start = copy.stream_start().await;
     loop {
-        if stream.as_ref().is_none_or(Stream::has_failed) {
+        if stream.as_ref().is_none_or(E::has_failed) {
             // Dropped first: it holds the slot and the spool.
             *stream = None;
-            match open(pump, &start).await {
+            match pump.open_stream(&start, None).await {
                 Ok(opened) => *stream = Some(opened),
                 Err(Attempt::Again { why, .. }) => {
                     warn!(%why, "cannot read ahead of the copy; trying again");
@@ -36,10 +35,8 @@ pub(super) async fn read_ahead(
                 Err(definite) => return definite,
             }
         }
+        let waits_for_space = stream.as_ref().and_then(E::waits_for_space);
+        pump.board.reading_ahead(waits_for_space);
         tokio::time::sleep(LOOK_PERIOD).await;
     }
-}
-
-async fn open(pump: &Pump, start: &StreamStart) -> Result<Stream, Attempt> {
-    pump.open_stream(start, start.consistent_point).await
 }

@@ -1,23 +1,9 @@
-//! What an error means for the migration: try again, or stop with a sentence that says what to do.
-//!
-//! The one place that decides it.
+//! How an attempt of the pump ends, and what is wrong with what is not an engine's.
 
 use std::path::Path;
 
-use pgwal::apply::ApplyError;
-use pgwal::schema::initial::InitialError;
-use pgwal::stream::StreamError;
-use router::words;
-
+use crate::engine::{BEGIN_AGAIN, Interruption};
 use crate::status::Failure;
-
-/// What is known of an error whose cause the operator must mend.
-const MEND: &str = "mend it and run `pointsman start` to go on, or `pointsman abort` to remove \
-                    every trace";
-
-/// What no waiting mends.
-const BEGIN_AGAIN: &str = "`pointsman abort`, then `pointsman start` again; the source serves on \
-                           meanwhile";
 
 /// How one attempt of the pump ended.
 pub(super) enum Attempt {
@@ -42,43 +28,18 @@ impl Attempt {
             Self::Stopped | Self::Failed(_) => self,
         }
     }
+}
 
-    fn of(may_pass: bool, what: &str, error: &dyn std::error::Error, hint: &str) -> Self {
-        let detail = words(error);
-        if may_pass {
-            return Self::Again {
-                why: format!("{what}: {detail}"),
+impl From<Interruption> for Attempt {
+    fn from(interruption: Interruption) -> Self {
+        match interruption {
+            Interruption::MayPass(why) => Self::Again {
+                why,
                 progressed: false,
-            };
+            },
+            Interruption::Definite(failure) => Self::Failed(failure),
         }
-        Self::Failed(Failure {
-            what: what.to_owned(),
-            detail,
-            hint: hint.to_owned(),
-        })
     }
-}
-
-/// An initial copy that ended early.
-pub(super) fn of_copy(error: InitialError) -> Attempt {
-    let hint = match &error {
-        InitialError::Drift(_) => BEGIN_AGAIN,
-        InitialError::Schema(_)
-        | InitialError::Dump(_)
-        | InitialError::Copy(_)
-        | InitialError::Snapshot(_) => MEND,
-    };
-    Attempt::of(error.may_pass(), "the copy stopped", &error, hint)
-}
-
-/// A stream that cannot be opened.
-pub(super) fn of_stream(error: StreamError) -> Attempt {
-    Attempt::of(
-        error.is_transient(),
-        "the stream cannot be opened",
-        &error,
-        BEGIN_AGAIN,
-    )
 }
 
 /// A spool whose folder cannot be made.
@@ -90,22 +51,6 @@ pub(super) fn of_spool(folder: &Path, error: &std::io::Error) -> Attempt {
                `pointsman start`"
             .to_owned(),
     })
-}
-
-/// An applier that ended, by itself or with the stream it read from.
-pub(super) fn of_apply(error: ApplyError) -> Attempt {
-    let may_pass = error.is_transient();
-    let mut attempt = Attempt::of(may_pass, "applying changes stopped", &error, BEGIN_AGAIN);
-    if let (Attempt::Failed(failure), Some(key)) = (&mut attempt, error.key()) {
-        let values: Vec<_> = key
-            .values()
-            .map(|value| String::from_utf8_lossy(&value).into_owned())
-            .collect();
-        failure
-            .detail
-            .push_str(&format!(" (key: {})", values.join(", ")));
-    }
-    attempt
 }
 
 /// A schema that is another on the source now.

@@ -1,29 +1,37 @@
-//! Watches the source's schema while changes flow: a new table is in no stream, so it must be looked
-//! for.
+//! Watches the source while changes flow: its schema, since a new table may be in no stream, and the
+//! end of its log, since a stream that has just been opened knows nothing of what is to come.
 
 use std::time::Duration;
 
-use pgwal::wire::Endpoint;
-use router::words;
-use tokio::time::timeout;
+use router::Side;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::debug;
 
-use crate::config::Config;
-use crate::migration::cutover;
+use crate::engine::Engine;
+use crate::migration::board::Board;
 use crate::status::Failure;
 
 /// How often the two catalogs are compared. A table that appears and takes rows in between is found
 /// all the same: by the next look, or by the one before a cutover.
 const LOOK_PERIOD: Duration = Duration::from_secs(5);
 
+/// How often the source is asked for the end of its log.
+const LOG_END_PERIOD: Duration = Duration::from_secs(1);
+
+/// How long the source may take to tell it.
+const LOG_END_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long an explanation may take to find.
+const EXPLAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Comes back with the differences when the source has a table, column or type that the target has
 /// not. A server that cannot be asked is asked again; the stream notices that it is gone.
 ///
 /// # Cancel safety
 /// May be dropped at any time.
-pub(super) async fn drift(config: &Config, source: &Endpoint, target: &Endpoint) -> Vec<String> {
+pub(super) async fn drift<E: Engine>(engine: &E) -> Vec<String> {
     loop {
-        match look(config, source, target).await {
+        match engine.drift().await {
             Ok(drift) if drift.is_empty() => {}
             Ok(drift) => return drift,
             Err(why) => debug!(%why, "cannot compare the catalogs"),
@@ -32,18 +40,10 @@ pub(super) async fn drift(config: &Config, source: &Endpoint, target: &Endpoint)
     }
 }
 
-/// How long an explanation may take to find.
-const EXPLAIN_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// A row that does not fit is most often the first to tell of a changed schema: then that is what
 /// is said, with the row's own failure behind it.
-pub(super) async fn explain(
-    failure: Failure,
-    config: &Config,
-    source: &Endpoint,
-    target: &Endpoint,
-) -> Failure {
-    match timeout(EXPLAIN_TIMEOUT, look(config, source, target)).await {
+pub(super) async fn explain<E: Engine>(engine: &E, failure: Failure) -> Failure {
+    match timeout(EXPLAIN_TIMEOUT, engine.drift()).await {
         Ok(Ok(drift)) if !drift.is_empty() => {
             let mut explained = super::failure::of_drift(&drift);
             let consequence = format!(" ({}: {})", failure.what, failure.detail);
@@ -56,20 +56,34 @@ pub(super) async fn explain(
     }
 }
 
-async fn look(
-    config: &Config,
-    source: &Endpoint,
-    target: &Endpoint,
-) -> Result<Vec<String>, String> {
-    let connect = |endpoint: Endpoint| async move {
-        endpoint
-            .connect_sql("pointsman watch")
-            .await
-            .map_err(|error| words(&error))
-    };
-    let (source, target) = (
-        connect(source.clone()).await?,
-        connect(target.clone()).await?,
-    );
-    cutover::drift(config, &source, &target).await
+/// Tells the board where the source's log ends, for as long as this is not dropped.
+///
+/// # Cancel safety
+/// May be dropped at any time.
+pub(super) async fn log_end<E: Engine>(engine: &E, board: &Board<E>) -> ! {
+    let mut tick = interval(LOG_END_PERIOD);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut conn = None;
+    loop {
+        tick.tick().await;
+        let ask = async {
+            let asked = match conn.take() {
+                Some(conn) => conn,
+                None => engine.connect(Side::Source, "pointsman watch").await?,
+            };
+            let end = engine.log_end(&asked).await?;
+            Ok::<_, String>((asked, end))
+        };
+        match timeout(LOG_END_TIMEOUT, ask).await {
+            Ok(Ok((asked, end))) => {
+                conn = Some(asked);
+                board.log_ends(Some(end));
+            }
+            Ok(Err(why)) => {
+                debug!(%why, "the source does not tell where its log ends");
+                board.log_ends(None);
+            }
+            Err(_elapsed) => board.log_ends(None),
+        }
+    }
 }

@@ -1,0 +1,49 @@
+//! Which engine a server's URL means.
+
+use std::error::Error;
+
+/// An engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// PostgreSQL.
+    Postgres,
+}
+
+/// Every scheme, with its engine.
+const SCHEMES: &[(&str, Kind)] = &[("postgres", Kind::Postgres), ("postgresql", Kind::Postgres)];
+
+impl Kind {
+    /// The engine that this URL's scheme means.
+    ///
+    /// # Errors
+    /// The sentence that names the schemes.
+    pub(crate) fn of(url: &str) -> Result<Self, String> {
+        let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+        let found = SCHEMES.iter().find(|(known, _)| *known == scheme);
+        found.map(|(_, kind)| *kind).ok_or_else(|| {
+            let known: Vec<_> = SCHEMES
+                .iter()
+                .map(|(name, _)| format!("{name}://"))
+                .collect();
+            format!("the scheme {scheme:?} is none of {}", known.join(", "))
+        })
+    }
+
+    /// The engine's name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Postgres => "PostgreSQL",
+        }
+    }
+
+    /// Whether the rest of the URL is understood too.
+    ///
+    /// # Errors
+    /// What is not.
+    pub(crate) fn check(self, url: &str) -> Result<(), Box<dyn Error + Send + Sync>> {
+        match self {
+            Self::Postgres => url.parse::<pgwal::wire::Endpoint>().map(drop)?,
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,361 @@
+//! PostgreSQL as an engine: the crate `pgwal` behind the trait.
+
+mod clients;
+mod copy;
+mod flow;
+mod movement;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use pgwal::apply::{Applier, ApplyOptions};
+use pgwal::check::{self, CheckOptions, LargeObjects, Verifiers};
+use pgwal::movement::fence;
+use pgwal::movement::journal::{self, Outcome};
+use pgwal::movement::sides::{Arriving, Leaving};
+use pgwal::movement::standing;
+use pgwal::schema::catalog::Catalog;
+use pgwal::schema::cleanup::{self, CleanupReport, FenceFate};
+use pgwal::schema::initial::{InitialDone, StreamStart};
+use pgwal::schema::setup::migration_id;
+use pgwal::session::{Relay, RelayOptions};
+use pgwal::stream::{Stream, StreamOptions};
+use pgwal::wire::{Endpoint, Secret, SqlConn};
+use router::cutover::Resolution;
+use router::window::WindowLimits;
+use router::{Epoch, Lsn, Side, Switch, words};
+
+use self::copy::Copy;
+use self::flow::PgFlow;
+use super::interruption::{BEGIN_AGAIN, Interruption};
+use super::{Cleanup, Engine, Finding, Level, Limits, Prepared, WhoServes};
+use crate::config::{Config, KeylessTables};
+
+/// The word of `--accept` for large objects.
+const LARGE_OBJECTS: &str = "large-objects";
+
+/// The two servers and the relay in front of them.
+pub(crate) struct Postgres {
+    config: Arc<Config>,
+    source: Endpoint,
+    target: Option<Endpoint>,
+    relay: Arc<Relay>,
+}
+
+impl Postgres {
+    /// The target, which there is: everything that needs it is refused without.
+    fn target(&self) -> Result<&Endpoint, String> {
+        self.target
+            .as_ref()
+            .ok_or_else(|| "no target is configured".to_owned())
+    }
+
+    fn endpoint(&self, side: Side) -> Result<&Endpoint, String> {
+        match side {
+            Side::Source => Ok(&self.source),
+            Side::Target => self.target(),
+        }
+    }
+
+    /// [`Postgres::target`] for what a migration has begun with.
+    fn target_of_migration(&self) -> Result<&Endpoint, Interruption> {
+        self.target().map_err(Interruption::MayPass)
+    }
+
+    /// What is on the source and not on the target, or the other way round.
+    async fn drift_between(
+        &self,
+        source: &SqlConn,
+        target: &SqlConn,
+    ) -> Result<Vec<String>, String> {
+        let filter = copy::filter(&self.config);
+        let (now, moved) = tokio::try_join!(
+            Catalog::read(source, Side::Source, &filter),
+            Catalog::read(target, Side::Target, &filter),
+        )
+        .map_err(|error| words(&error))?;
+        Ok(moved.drift(&now).iter().map(ToString::to_string).collect())
+    }
+
+    fn check_options(&self, accept: &[String], migration_id: Option<String>) -> CheckOptions {
+        let config = &self.config;
+        CheckOptions {
+            keyless_tables: match config.copy.keyless_tables {
+                KeylessTables::Full => check::KeylessTables::Full,
+                KeylessTables::Refuse => check::KeylessTables::Refuse,
+            },
+            large_objects: match accept.iter().any(|word| word == LARGE_OBJECTS) {
+                true => LargeObjects::Accept,
+                false => LargeObjects::Refuse,
+            },
+            tables: copy::filter(config),
+            pg_dump_dir: config.copy.pg_dump_dir.clone(),
+            verifiers: match config.auth.query {
+                None => Verifiers::Catalog,
+                Some(_) => Verifiers::Query,
+            },
+            migration_id,
+            ours: self.relay.source_pids(),
+            nologin: config.fence.nologin.clone(),
+            trusted_roles: config.fence.trusted_roles.clone(),
+            trusted_workers: config.fence.trusted_workers.clone(),
+        }
+    }
+}
+
+fn endpoint(config: &Config, side: Side) -> anyhow::Result<Option<Endpoint>> {
+    let Some(url) = config.url(side) else {
+        return Ok(None);
+    };
+    let endpoint: Endpoint = url.parse()?;
+    Ok(Some(match config.password(side)? {
+        Some(password) => endpoint.with_password(Secret::new(password)),
+        None => endpoint,
+    }))
+}
+
+impl Engine for Postgres {
+    type Clients = Relay;
+    type Conn = SqlConn;
+    type Position = Lsn;
+    type LogEnd = Lsn;
+    type Copy = Copy;
+    type Stream = Stream;
+    type Applier = Applier;
+    type Flow = PgFlow;
+    type Leaving = Leaving;
+    type Arriving = Arriving;
+
+    const ACCEPTABLE: &'static [&'static str] = &[LARGE_OBJECTS];
+
+    fn new(config: &Arc<Config>, switch: Arc<Switch>, threads: usize) -> anyhow::Result<Self> {
+        let source = endpoint(config, Side::Source)?.context("`source` is missing")?;
+        let target = endpoint(config, Side::Target)?;
+        let relay = Relay::new(RelayOptions {
+            target: target.clone(),
+            threads,
+            login_timeout: config.sessions.login_timeout.0,
+            auth_query: config.auth.query.clone(),
+            clients_max: config.sessions.max,
+            ..RelayOptions::new(source.clone(), switch)
+        })
+        .context("cannot start the relay")?;
+        relay.set_custom_settings(config.sessions.custom_settings.iter().cloned());
+        Ok(Self {
+            config: Arc::clone(config),
+            source,
+            target,
+            relay,
+        })
+    }
+
+    fn clients(&self) -> &Arc<Relay> {
+        &self.relay
+    }
+
+    fn server(&self, side: Side) -> Option<String> {
+        let endpoint = self.endpoint(side).ok()?;
+        Some(format!("{}/{}", endpoint.address(), endpoint.database))
+    }
+
+    /// A spool has the name of its slot.
+    fn is_spool(name: &str) -> bool {
+        name.strip_prefix("pointsman_")
+            .is_some_and(|id| id.len() == 8 && id.bytes().all(|digit| digit.is_ascii_hexdigit()))
+    }
+
+    async fn connect(&self, side: Side, purpose: &str) -> Result<SqlConn, String> {
+        let connected = self.endpoint(side)?.connect_sql(purpose).await;
+        connected.map_err(|error| words(&error))
+    }
+
+    async fn migration_id(&self, side: Side) -> Result<Option<String>, String> {
+        let client = self
+            .connect(side, "pointsman control")
+            .await
+            .map_err(|why| format!("the {side} cannot be reached: {why}"))?;
+        migration_id(&client, side)
+            .await
+            .map_err(|error| words(&error))
+    }
+
+    async fn check(&self, accept: &[String]) -> Vec<Finding> {
+        let Ok(target) = self.target() else {
+            return Vec::new();
+        };
+        // Its own objects are no leftovers.
+        let begun = self.migration_id(Side::Source).await.ok().flatten();
+        let options = self.check_options(accept, begun);
+        let findings = check::run(&self.source, target, &options).await;
+        findings.iter().map(finding).collect()
+    }
+
+    fn copy(&self, id: &str) -> Copy {
+        // Without a target nothing is begun, so that this stands for nothing.
+        let target = self.target.clone().unwrap_or_else(|| self.source.clone());
+        Copy::new(&self.config, &self.relay, self.source.clone(), target, id)
+    }
+
+    async fn applier(&self, copied: InitialDone) -> Result<Applier, Interruption> {
+        let config = &self.config.apply;
+        let begin = &copied.start;
+        let options = ApplyOptions {
+            lanes: u16::try_from(config.lanes).unwrap_or(u16::MAX),
+            window: WindowLimits {
+                rows_max: config.window.rows,
+                bytes_max: config.window.bytes.0,
+                ..WindowLimits::default()
+            },
+            ..ApplyOptions::new(&begin.slot, begin.consistent_point)
+        };
+        let target = self.target_of_migration()?;
+        let opened = Applier::open(target, options, copied.watermarks).await;
+        opened.map_err(|error| flow::of_apply(&error))
+    }
+
+    async fn open_stream(
+        &self,
+        start: &StreamStart,
+        behind: Option<&Applier>,
+    ) -> Result<Stream, Interruption> {
+        let spool = &self.config.spool;
+        let position = behind.map_or(start.consistent_point, Applier::position);
+        let (slot, publication) = (start.slot.as_str(), start.publication.as_str());
+        let options = StreamOptions {
+            source: Some(start.source.clone()),
+            spool_limit_bytes: spool.limit.0,
+            ..StreamOptions::new(slot, publication, position, spool.dir.join(slot))
+        };
+        let opened = Stream::open(&self.source, options).await;
+        opened.map_err(|error| {
+            let what = "the stream cannot be opened";
+            Interruption::of(error.is_transient(), what, &error, BEGIN_AGAIN)
+        })
+    }
+
+    fn has_failed(stream: &Stream) -> bool {
+        stream.has_failed()
+    }
+
+    fn waits_for_space(stream: &Stream) -> Option<String> {
+        stream.handle().waits_for_space()
+    }
+
+    fn flow(&self, stream: &Stream, applier: &Applier) -> PgFlow {
+        PgFlow::new(stream.handle(), applier.handle())
+    }
+
+    async fn run(mut applier: Applier, stream: Stream) -> Result<(), Interruption> {
+        let acknowledge = stream.handle();
+        let run = applier.run(stream, move |position| acknowledge.acknowledge(position));
+        run.await.map_err(|error| flow::of_apply(&error))
+    }
+
+    async fn log_end(&self, source: &SqlConn) -> Result<Lsn, String> {
+        flow::log_end(source).await
+    }
+
+    async fn drift(&self) -> Result<Vec<String>, String> {
+        let source = self.connect(Side::Source, "pointsman watch").await?;
+        let target = self.connect(Side::Target, "pointsman watch").await?;
+        self.drift_between(&source, &target).await
+    }
+
+    async fn prepare(
+        &self,
+        flow: impl Fn() -> Option<PgFlow> + Send + Sync + 'static,
+        limits: Limits,
+    ) -> Result<Prepared<Self>, String> {
+        movement::prepare(self, flow, limits).await
+    }
+
+    fn foreign_ended(leaving: &Leaving) -> usize {
+        leaving
+            .fence_report()
+            .map_or(0, |report| report.ended.len())
+    }
+
+    async fn who_serves(
+        &self,
+        source: Result<&SqlConn, String>,
+        target: Result<&SqlConn, String>,
+    ) -> WhoServes {
+        let (source, target) = (source.map(|conn| &**conn), target.map(|conn| &**conn));
+        let mut facts = standing::facts(source, target).await;
+        if !self.has_target() {
+            facts = facts.without_target();
+        }
+        WhoServes {
+            standing: standing::decide(&facts),
+            source_silent: facts.source.unreachable().map(str::to_owned),
+            target_silent: facts.target.unreachable().map(str::to_owned),
+        }
+    }
+
+    async fn resolve(target: &SqlConn, epoch: Epoch) -> Result<Resolution, String> {
+        let outcome = journal::resolve(target, epoch)
+            .await
+            .map_err(|error| words(&error))?;
+        Ok(match outcome {
+            Outcome::Switched => Resolution::Switched,
+            Outcome::Aborted => Resolution::Aborted,
+        })
+    }
+
+    async fn lower_fence(conn: &SqlConn, epoch: Epoch, timeout: Duration) -> Result<(), String> {
+        let lowered = fence::lower_epoch(conn, epoch, timeout).await;
+        lowered.map(drop).map_err(|error| words(&error))
+    }
+
+    async fn finish(&self, lift_fence: bool) -> Result<Cleanup, String> {
+        let fate = match lift_fence {
+            true => FenceFate::Lift,
+            false => FenceFate::Keep,
+        };
+        let cleaned = cleanup::finish(&self.source, self.target()?, fate).await;
+        cleaned.map(cleaned_up).map_err(|error| words(&error))
+    }
+
+    async fn abort(&self) -> Result<Cleanup, String> {
+        let cleaned = cleanup::abort(&self.source, self.target()?).await;
+        cleaned.map(cleaned_up).map_err(|error| words(&error))
+    }
+}
+
+fn cleaned_up(report: CleanupReport) -> Cleanup {
+    Cleanup {
+        done: report.done,
+        left: report.left,
+    }
+}
+
+fn finding(finding: &check::Finding) -> Finding {
+    Finding {
+        level: match finding.level {
+            check::Level::Ok => Level::Ok,
+            check::Level::Warn => Level::Warn,
+            check::Level::Fail => Level::Fail,
+        },
+        text: finding.to_string(),
+        json: serde_json::to_value(finding).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spool_is_known_by_its_slots_name() {
+        assert!(Postgres::is_spool("pointsman_0a1b2c3d"));
+        for other in [
+            "pointsman_",
+            "pointsman_0a1b2c3",
+            "pointsman_0a1b2c3g",
+            "precious",
+        ] {
+            assert!(!Postgres::is_spool(other), "{other}");
+        }
+    }
+}
