@@ -10,11 +10,14 @@ use std::ops::ControlFlow;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 
 use super::capabilities::{Capabilities, StatusFlags};
 use super::command::COM_QUIT;
 use super::error::{ServerError, WireError};
-use super::limits::{LOGIN_PACKET_BYTES_MAX, PACKET_BYTES_MAX, READ_CHUNK_BYTES};
+use super::limits::{
+    LAST_WORD_TIMEOUT, LOGIN_PACKET_BYTES_MAX, PACKET_BYTES_MAX, READ_CHUNK_BYTES,
+};
 use super::packet::{self, Assembler};
 use super::response::{self, OkPacket};
 use super::socket::Socket;
@@ -155,8 +158,15 @@ impl Conn {
     /// What was not written stays queued.
     ///
     /// # Errors
-    /// The connection broke.
+    /// The connection broke; [`WireError::Ended`] when the server said why.
     pub async fn flush(&mut self) -> Result<(), WireError> {
+        match self.flush_socket().await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.last_word().await.unwrap_or(error)),
+        }
+    }
+
+    async fn flush_socket(&mut self) -> Result<(), WireError> {
         while !self.write.is_empty() {
             if self.socket.write_buf(&mut self.write).await? == 0 {
                 return Err(WireError::Closed);
@@ -164,6 +174,15 @@ impl Conn {
         }
         // TLS keeps bytes of its own.
         Ok(self.socket.flush().await?)
+    }
+
+    /// What a server wrote before it closed while we were writing: that a packet was too large for
+    /// it, or that it shuts down.
+    async fn last_word(&mut self) -> Option<WireError> {
+        let reading = timeout(LAST_WORD_TIMEOUT, self.read_limited(LOGIN_PACKET_BYTES_MAX));
+        let packet = reading.await.ok()?.ok()?;
+        let error = ServerError::parse(&packet).ok()?;
+        Some(WireError::Ended(Box::new(error)))
     }
 
     /// Reads the next packet, whatever it is, its frames joined.

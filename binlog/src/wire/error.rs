@@ -18,13 +18,16 @@ pub use server::ServerError;
 pub enum WireError {
     /// The socket failed.
     #[error("the connection failed")]
-    Io(#[from] io::Error),
+    Io(#[source] io::Error),
     /// The server closed the connection.
     #[error("the server closed the connection")]
     Closed,
     /// The server sent an error.
     #[error("the server refused")]
     Server(#[source] Box<ServerError>),
+    /// The server closed the connection and said why.
+    #[error("the server ended the connection")]
+    Ended(#[source] Box<ServerError>),
     /// Frames that cannot be right.
     #[error("the server broke the protocol")]
     Packet(#[from] PacketError),
@@ -52,7 +55,7 @@ impl WireError {
     #[must_use]
     pub fn server(&self) -> Option<&ServerError> {
         match self {
-            Self::Server(error) => Some(error),
+            Self::Server(error) | Self::Ended(error) => Some(error),
             Self::Io(_)
             | Self::Closed
             | Self::Packet(_)
@@ -65,8 +68,24 @@ impl WireError {
 }
 
 impl From<ServerError> for WireError {
+    /// After some errors the servers close the connection.
     fn from(error: ServerError) -> Self {
-        Self::Server(Box::new(error))
+        if error.ends_connection() {
+            Self::Ended(Box::new(error))
+        } else {
+            Self::Server(Box::new(error))
+        }
+    }
+}
+
+impl From<io::Error> for WireError {
+    /// A server that is killed has no time for the goodbye of TLS.
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            Self::Closed
+        } else {
+            Self::Io(error)
+        }
     }
 }
 

@@ -30,3 +30,7 @@ pub const PUBLIC_KEY_BYTES_MAX: usize = 8 * 1024;
 
 /// How long a connection attempt, log-in included, may take when the URL does not say.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long we look for what a server wrote before it closed a connection under our hands. It is
+/// there already, or never comes.
+pub const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(1);

@@ -65,7 +65,13 @@ impl OkPacket {
                 ok.state_changes = packet.slice_ref(fields.lenenc_bytes()?);
             }
         } else {
-            ok.info = packet.slice_ref(fields.take_rest());
+            // The manual says that the text simply goes to the end; the servers put its length in
+            // front all the same.
+            let mut counted = fields;
+            ok.info = match counted.lenenc_bytes() {
+                Ok(info) if counted.is_empty() => packet.slice_ref(info),
+                Ok(_) | Err(_) => packet.slice_ref(fields.take_rest()),
+            };
         }
         Ok(ok)
     }
@@ -77,16 +83,13 @@ impl OkPacket {
         lenenc::put_int(self.last_insert_id, out);
         out.put_u16_le(self.status.0);
         out.put_u16_le(self.warnings);
-        if capabilities.contains(Capabilities::SESSION_TRACK) {
-            let changed = self.status.contains(StatusFlags::SESSION_STATE_CHANGED);
-            if changed || !self.info.is_empty() {
-                lenenc::put_bytes(&self.info, out);
-            }
-            if changed {
-                lenenc::put_bytes(&self.state_changes, out);
-            }
-        } else {
-            out.put_slice(&self.info);
+        let changed = capabilities.contains(Capabilities::SESSION_TRACK)
+            && self.status.contains(StatusFlags::SESSION_STATE_CHANGED);
+        if changed || !self.info.is_empty() {
+            lenenc::put_bytes(&self.info, out);
+        }
+        if changed {
+            lenenc::put_bytes(&self.state_changes, out);
         }
     }
 

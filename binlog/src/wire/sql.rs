@@ -208,6 +208,10 @@ impl SqlConn {
 
     /// Runs a `LOAD DATA LOCAL` statement, whatever file name it has, with `chunks` as the file.
     ///
+    /// LOCAL implies IGNORE: a row whose key is there already is skipped without an error, on MySQL
+    /// 5.6 even without a warning. Whoever needs every row compares
+    /// [`affected_rows`](Done::affected_rows) with the rows sent.
+    ///
     /// # Cancel safety
     /// Giving it up closes the connection; the server then rolls the statement back.
     ///
@@ -320,7 +324,7 @@ impl<'a> Running<'a> {
             mut slot,
             conn,
         } = self;
-        if error.server().is_some() {
+        if matches!(error, WireError::Server(_)) {
             *slot = Some(conn);
         }
         sql.broken(error)

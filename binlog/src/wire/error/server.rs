@@ -59,6 +59,20 @@ impl ServerError {
         })
     }
 
+    /// Whether the server closes the connection after this error.
+    #[must_use]
+    pub fn ends_connection(&self) -> bool {
+        // ER_SERVER_SHUTDOWN, ER_ABORTING_CONNECTION, ER_NET_PACKET_TOO_LARGE, the ER_NET_.. about
+        // reading and writing, ER_CONNECTION_KILLED of MariaDB, ER_SESSION_WAS_KILLED,
+        // ER_CLIENT_INTERACTION_TIMEOUT
+        match self.code {
+            1053 | 1152 | 1153 | 1156..=1161 | 3169 | 4031 => true,
+            // MySQL has the number for something else.
+            1927 => self.message.contains("killed"),
+            _other => false,
+        }
+    }
+
     /// The SQLSTATE as the wire has it: exactly five bytes.
     #[must_use]
     pub fn sqlstate_bytes(&self) -> [u8; 5] {

@@ -17,6 +17,18 @@ fn a_servers_ok_with_trackers_is_read() {
 }
 
 #[test]
+fn the_text_of_an_old_servers_ok_is_read_with_and_without_its_length() {
+    // MySQL 5.6 after LOAD DATA, and what the manual says it should send.
+    for packet in [
+        &b"\x00\x01\x00\x02\x00\x00\x00\x0aRecords: 1"[..],
+        b"\x00\x01\x00\x02\x00\x00\x00Records: 1",
+    ] {
+        let ok = OkPacket::parse(&Bytes::copy_from_slice(packet), Capabilities::PROTOCOL_41);
+        assert_eq!(ok.unwrap().info, "Records: 1");
+    }
+}
+
+#[test]
 fn rows_that_begin_like_an_eof_are_rows() {
     let row = vec![EOF; 20];
     assert!(!ends_rows(&row, Capabilities::PROTOCOL_41));
