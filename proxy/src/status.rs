@@ -130,6 +130,23 @@ pub(crate) struct UnmovableSession {
     pub reasons: Vec<String>,
 }
 
+/// A session whose transaction runs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct RunningSession {
+    /// Our number of it.
+    pub id: u64,
+    /// The client's address.
+    pub client: String,
+    /// The database user.
+    pub user: String,
+    /// The database.
+    pub database: String,
+    /// `active`, or `idle in transaction` when its server waits for the client.
+    pub state: String,
+    /// Age of the transaction.
+    pub age_seconds: f64,
+}
+
 /// How a cutover went.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct CutoverReport {
@@ -147,6 +164,9 @@ pub(crate) struct CutoverReport {
     pub sessions_ended: usize,
     /// Connections to the source that were not ours and were ended by the fence.
     pub foreign_ended: usize,
+    /// Whose transactions ran past the drain deadline, if that is why it was given up.
+    #[serde(default)]
+    pub still_running: Vec<RunningSession>,
     /// What would happen to each session (`--dry-run`).
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub would: Vec<String>,

@@ -1,11 +1,13 @@
 //! The whole program against real servers: copy, stream, cutover, and everything that can go wrong.
 
 mod clients;
+mod commands;
 mod crashes;
 mod disk_full;
 mod given_up;
 mod hold;
 mod hostile;
+mod lag;
 mod login_race;
 mod moves;
 mod objects;

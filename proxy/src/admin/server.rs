@@ -1,7 +1,8 @@
 //! The proxy's side of the admin socket.
 
+use std::fs::{DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,13 +73,7 @@ impl AdminSocket {
         {
             std::fs::create_dir_all(folder).map_err(io)?;
         }
-        match std::fs::remove_file(path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(io(error)),
-        }
-        let listener = std::os::unix::net::UnixListener::bind(path).map_err(io)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(io)?;
+        let listener = bind(path).map_err(io)?;
         listener.set_nonblocking(true).map_err(io)?;
         Ok(Self {
             listener,
@@ -102,6 +97,26 @@ impl AdminSocket {
             .name("admin".to_owned())
             .spawn(move || runtime.block_on(accept_loop(self, migration, shutdown)))
     }
+}
+
+/// Binds the socket where nobody else can reach it, and puts it in its place when its mode is right:
+/// there is no moment at which another user could connect.
+fn bind(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
+    // Short: a socket's path has little room.
+    let private = path.with_file_name(format!(".{}", std::process::id()));
+    match std::fs::remove_dir_all(&private) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(_) | Ok(()) => {}
+    }
+    DirBuilder::new().mode(0o700).create(&private)?;
+    let inside = private.join("s");
+    let bound = std::os::unix::net::UnixListener::bind(&inside).and_then(|listener| {
+        std::fs::set_permissions(&inside, Permissions::from_mode(0o600))?;
+        std::fs::rename(&inside, path)?;
+        Ok(listener)
+    });
+    std::fs::remove_dir_all(&private)?;
+    bound
 }
 
 impl Drop for AdminSocket {
@@ -197,5 +212,46 @@ async fn serve_connection<E: Engine>(stream: UnixStream, migration: Handle<E>) -
             // What follows is the rest of an overlong line, or the peer is gone.
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    fn watch(path: &Path, over: &AtomicBool) {
+        while !over.load(Ordering::Relaxed) {
+            let mode = std::fs::metadata(path).map(|found| found.permissions().mode() & 0o777);
+            assert_eq!(mode.unwrap_or(0o600), 0o600);
+        }
+    }
+
+    #[test]
+    fn nobody_else_can_reach_the_socket_at_any_moment() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let watcher = scope.spawn(|| watch(&path, &over));
+            for _ in 0..300 {
+                drop(AdminSocket::open(&path).unwrap());
+            }
+            over.store(true, Ordering::Relaxed);
+            watcher.join().unwrap();
+        });
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_dead_proxys_socket_is_replaced_and_a_living_ones_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let living = AdminSocket::open(&path).unwrap();
+        let refused = AdminSocket::open(&path).unwrap_err();
+        assert!(matches!(refused, ListenError::InUse { .. }), "{refused}");
+        drop(living);
     }
 }

@@ -12,13 +12,13 @@ use tracing::info;
 
 use super::board::{Board, Life};
 use super::mover::{self, Moved, Parts};
-use super::sessions::RelaySessions;
+use super::sessions::{RelaySessions, running_for};
 use super::standing;
 use crate::admin::protocol::Response;
 use crate::config::{Config, OnLongTransaction, OnUnmovableSession};
 use crate::engine::{Clients as _, Engine, Limits, Prepared};
 use crate::exit::Exit;
-use crate::status::counted;
+use crate::status::{RunningSession, counted};
 
 /// More log than this that is not applied yet, and the cutover is not begun: the pause would be
 /// spent on catching up.
@@ -29,6 +29,9 @@ const LONG_AFTER: Duration = Duration::from_secs(1);
 
 /// How long busy sessions are waited for before the hold; those that are late are asked inside it.
 const TWIN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether only long transactions are waited for.
+const LOOK_PERIOD: Duration = Duration::from_millis(50);
 
 /// How long it may take to read sessions again right before the hold.
 const FRESHEN_PATIENCE: Duration = Duration::from_millis(500);
@@ -58,19 +61,38 @@ pub(super) struct Scene<'a, E: Engine> {
     pub board: &'a Arc<Board<E>>,
 }
 
+/// Why a cutover is not begun.
+struct Refused {
+    reason: String,
+    /// Whose transactions are in its way, if that is it.
+    still_running: Vec<RunningSession>,
+}
+
+impl From<String> for Refused {
+    fn from(reason: String) -> Self {
+        Self {
+            reason,
+            still_running: Vec::new(),
+        }
+    }
+}
+
 /// Carries out the command.
 pub(super) async fn cutover<E: Engine>(scene: Scene<'_, E>, wanted: Wanted) -> Response {
     match attempt(&scene, wanted).await {
         Ok(response) => response,
-        Err(reason) => {
-            let refused = report::refused(reason);
+        Err(Refused {
+            reason,
+            still_running,
+        }) => {
+            let refused = report::refused(reason, still_running);
             scene.board.cutover(refused.clone());
             report::answer(refused)
         }
     }
 }
 
-async fn attempt<E: Engine>(scene: &Scene<'_, E>, wanted: Wanted) -> Result<Response, String> {
+async fn attempt<E: Engine>(scene: &Scene<'_, E>, wanted: Wanted) -> Result<Response, Refused> {
     if !wanted.dry_run {
         scene.board.step("asking both servers who serves");
         standing::confirm(&**scene.engine, Side::Source).await?;
@@ -78,8 +100,15 @@ async fn attempt<E: Engine>(scene: &Scene<'_, E>, wanted: Wanted) -> Result<Resp
     scene
         .board
         .step("opening the sessions' connections to the target");
-    let clients = scene.engine.clients();
-    clients.prepare_twins(TWIN_PATIENCE).await;
+    let clients = &**scene.engine.clients();
+    let still_running = prepare_twins(scene).await;
+    let refuses = scene.config.cutover.on_long_transaction == OnLongTransaction::Refuse;
+    if refuses && !still_running.is_empty() && !wanted.dry_run {
+        return Err(Refused {
+            reason: too_long(scene, &still_running),
+            still_running,
+        });
+    }
     scene.board.step("looking for what would stand in the way");
     let prepared = tokio::time::timeout(PREPARE_TIMEOUT, prepare(scene))
         .await
@@ -101,13 +130,17 @@ async fn attempt<E: Engine>(scene: &Scene<'_, E>, wanted: Wanted) -> Result<Resp
         ));
     }
     if wanted.dry_run {
+        if refuses && !still_running.is_empty() {
+            obstacles.push(too_long(scene, &still_running));
+        }
         return Ok(report::dry_run(
             &obstacles,
+            still_running,
             report::would(scene, &prepared.long_transactions),
         ));
     }
     if !obstacles.is_empty() {
-        return Err(obstacles.join("; "));
+        return Err(obstacles.join("; ").into());
     }
     // The looking took a while: whoever ran something since is read again, while it costs no pause.
     clients.prepare_twins(FRESHEN_PATIENCE).await;
@@ -124,6 +157,53 @@ async fn attempt<E: Engine>(scene: &Scene<'_, E>, wanted: Wanted) -> Result<Resp
         );
     }
     Ok(response)
+}
+
+/// Has the sessions' connections to the target opened, and does not wait behind a transaction for
+/// longer than the drain would: those that are open for so long are given back.
+async fn prepare_twins<E: Engine>(scene: &Scene<'_, E>) -> Vec<RunningSession> {
+    let clients = &**scene.engine.clients();
+    let drain_timeout = scene.config.cutover.drain_timeout.0;
+    let long = || running_for(clients, drain_timeout);
+    let only_long_ones_lack = || {
+        let sessions = clients.sessions();
+        sessions
+            .iter()
+            .filter(|one| one.transaction_age() < Some(drain_timeout))
+            .all(|one| one.twin_ready || !one.unmovable.is_empty())
+    };
+    let policy = scene.config.cutover.on_long_transaction;
+    let stuck = async {
+        tokio::time::sleep(drain_timeout).await;
+        loop {
+            let running = long();
+            let enough = match policy {
+                OnLongTransaction::Refuse => true,
+                OnLongTransaction::End => only_long_ones_lack(),
+            };
+            if enough && !running.is_empty() {
+                return running;
+            }
+            tokio::time::sleep(LOOK_PERIOD).await;
+        }
+    };
+    tokio::select! {
+        () = clients.prepare_twins(TWIN_PATIENCE) => Vec::new(),
+        running = stuck => running,
+    }
+}
+
+/// Why a transaction that has been open for so long refuses the cutover.
+fn too_long<E: Engine>(scene: &Scene<'_, E>, running: &[RunningSession]) -> String {
+    format!(
+        "{} still running after {:?} (cutover.drain_timeout); end what runs, wait, or set \
+         cutover.on_long_transaction = \"end\"",
+        match running.len() {
+            1 => "a transaction is".to_owned(),
+            many => format!("{many} transactions are"),
+        },
+        scene.config.cutover.drain_timeout.0
+    )
 }
 
 async fn prepare<E: Engine>(scene: &Scene<'_, E>) -> Result<Prepared<E>, String> {

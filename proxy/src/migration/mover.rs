@@ -19,6 +19,8 @@ use router::{CaughtUp, Drained, Fenced, Held, Switch, words};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use crate::status::RunningSession;
+
 /// How long one attempt of what is tried again may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -27,6 +29,9 @@ pub(super) trait Sessions: Send + Sync {
     /// Brings every session's other connection up to date once no transaction runs. `Err` gives the
     /// movement up, with the reason.
     fn settle(&self) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// The sessions whose transactions run now.
+    fn running(&self) -> Vec<RunningSession>;
 
     /// Ends the sessions whose transactions still run.
     fn end_running(&self) -> impl Future<Output = ()> + Send;
@@ -57,6 +62,8 @@ pub(super) struct Moved {
     pub timeline: Timeline,
     /// What went wrong, the newest last.
     pub errors: Vec<String>,
+    /// Whose transactions ran when the movement was given up.
+    pub still_running: Vec<RunningSession>,
 }
 
 /// The switch's typed steps, as far as this movement has come.
@@ -91,8 +98,16 @@ where
     let mut points = Points::Open;
     let mut doing: FuturesUnordered<Doing<'_, L::Marker, L::Counters>> = FuturesUnordered::new();
     let mut errors = Vec::new();
+    let mut still_running = Vec::new();
     loop {
         (parts.on_step)(movement.step());
+        if actions
+            .iter()
+            .any(|action| matches!(action, Action::Release))
+        {
+            // Before the release: it lets others begin.
+            still_running = parts.sessions.running();
+        }
         for action in actions {
             points = act(&parts, &plan, points, action, &mut doing);
         }
@@ -102,6 +117,7 @@ where
                 ended,
                 timeline,
                 errors,
+                still_running,
             };
         }
         let event = next_event(&mut doing, &movement, started, &mut points, &mut errors).await;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::mover::Sessions;
 use crate::config::OnUnmovableSession;
-use crate::engine::Clients;
-use crate::status::counted;
+use crate::engine::{Activity, Clients, Session};
+use crate::status::{RunningSession, counted};
 
 /// How long sessions may take inside the hold to be read again; the pause has a limit of its own.
 const REFRESH_PATIENCE: Duration = Duration::from_secs(2);
@@ -50,6 +50,10 @@ impl<C: Clients> Sessions for RelaySessions<'_, C> {
         }
     }
 
+    fn running(&self) -> Vec<RunningSession> {
+        running_for(self.relay, Duration::ZERO)
+    }
+
     async fn end_running(&self) {
         for session in self.relay.sessions() {
             if session.transaction_age().is_some() {
@@ -57,4 +61,21 @@ impl<C: Clients> Sessions for RelaySessions<'_, C> {
             }
         }
     }
+}
+
+/// The sessions that have been in the transaction that they are in for at least so long.
+pub(super) fn running_for<C: Clients>(clients: &C, at_least: Duration) -> Vec<RunningSession> {
+    let sessions = clients.sessions();
+    let running = |session: &Session| match session.activity {
+        Activity::InTransaction { word, age } if age >= at_least => Some(RunningSession {
+            id: session.id,
+            client: session.client.to_string(),
+            user: session.user.clone(),
+            database: session.database.clone(),
+            state: word.to_owned(),
+            age_seconds: age.as_secs_f64(),
+        }),
+        Activity::InTransaction { .. } | Activity::Quiet => None,
+    };
+    sessions.iter().filter_map(running).collect()
 }

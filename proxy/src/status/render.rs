@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use super::{CutoverReport, Phase, Status, TableStatus};
+use super::{CutoverReport, Phase, RunningSession, Status, TableStatus};
 
 /// Tables shown at most; the rest is counted.
 const TABLES_MAX: usize = 12;
@@ -202,8 +202,30 @@ pub(crate) fn cutover(out: &mut String, report: &CutoverReport) {
         );
         line(out, "", &counts);
     }
+    still_running(out, report);
     for would in &report.would {
         line(out, "", would);
+    }
+}
+
+fn still_running(out: &mut String, report: &CutoverReport) {
+    for session in report.still_running.iter().take(SESSIONS_MAX) {
+        let RunningSession {
+            id,
+            client,
+            user,
+            database,
+            state,
+            age_seconds,
+        } = session;
+        let words = format!(
+            "still running: #{id} {client} {user}@{database}, {state}, open for {age_seconds:.1} s"
+        );
+        line(out, "", &words);
+    }
+    let more = report.still_running.len().saturating_sub(SESSIONS_MAX);
+    if more > 0 {
+        line(out, "", &format!("and {more} more (--json lists all)"));
     }
 }
 
@@ -278,6 +300,13 @@ mod tests {
             screen.ends_with("pointsman abort, then start again\n"),
             "{screen}"
         );
+    }
+
+    #[test]
+    fn one_of_something_is_not_many() {
+        assert_eq!(counted(0_u64, "session"), "0 sessions");
+        assert_eq!(counted(1_u64, "session"), "1 session");
+        assert_eq!(counted(2_u64, "session"), "2 sessions");
     }
 
     #[test]

@@ -98,6 +98,11 @@ async fn a_full_spool_disk_slows_the_stream_and_loses_nothing() {
         assert!(Instant::now() < deadline, "{}", stage.proxy.log());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    let told = |status: &Value| words(status).contains("no space is left for the spool");
+    let status = stage
+        .proxy
+        .wait_for("the full disk is told", PATIENCE, told);
+    assert_eq!(status.await.unwrap()["phase"], "streaming");
     load.more_commits(50, PATIENCE).await.unwrap();
     assert_eq!(stage.serving_major(), 14);
 
@@ -108,6 +113,9 @@ async fn a_full_spool_disk_slows_the_stream_and_loses_nothing() {
         .wait_for("the target has caught up", PATIENCE, has_caught_up)
         .await
         .unwrap();
+    let fine = |status: &Value| status["trouble"].is_null();
+    let what = "the disk has space again";
+    stage.proxy.wait_for(what, PATIENCE, fine).await.unwrap();
     stage.cutover().await;
     load.more_commits(50, PATIENCE).await.unwrap();
     let report = load.stop().await.unwrap();

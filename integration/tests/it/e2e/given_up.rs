@@ -1,8 +1,11 @@
 //! Cutovers that are given up: the source serves on as if nothing had happened, and the next one
 //! succeeds.
 
+use std::time::{Duration, Instant};
+
 use integration::load::Load;
 use integration::proxy::Said;
+use serde_json::Value;
 
 use super::stage::{DATABASE, PATIENCE, Stage};
 
@@ -25,6 +28,19 @@ impl Tried {
         self.stage.proxy.cli(&arguments).await.unwrap()
     }
 
+    /// The status names the one session whose transaction does not end.
+    async fn names_the_long_one(&self) {
+        let status = self.stage.proxy.status().await.unwrap();
+        let running = status["last_cutover"]["still_running"].as_array();
+        let long = |session: &&Value| session["state"] == "idle in transaction";
+        let named = running.unwrap().iter().find(long).unwrap();
+        assert_eq!(named["user"], "app", "{status:#}");
+        assert_eq!(named["database"], DATABASE, "{status:#}");
+        assert!(named["age_seconds"].as_f64().unwrap() > 0.2, "{status:#}");
+        let client = named["client"].as_str().unwrap();
+        assert!(client.starts_with("127.0.0.1:"), "{status:#}");
+    }
+
     /// The source serves and takes writes; afterwards a cutover succeeds and nobody saw anything.
     async fn ends_well(self) {
         assert_eq!(self.stage.serving_major(), 14);
@@ -45,9 +61,42 @@ async fn a_transaction_past_the_drain_deadline_refuses_the_cutover() {
     long.batch_execute("BEGIN; INSERT INTO load_event (id, client, note) VALUES (-1, 900, '')")
         .await
         .unwrap();
+    let begun = Instant::now();
     let said = tried.cutover(&[]).await;
+    // Nobody waits longer behind a transaction than the drain would.
+    assert!(begun.elapsed() < Duration::from_secs(8), "{said}");
     assert_eq!(said.code, 1, "{said}");
     assert!(said.to_string().contains("still running"), "{said}");
+    assert!(said.to_string().contains(" app@shop, idle in"), "{said}");
+    tried.names_the_long_one().await;
+    long.batch_execute("ROLLBACK").await.unwrap();
+    tried.ends_well().await;
+}
+
+/// One that begins when everything is prepared is found by the drain itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_outlasts_the_drain_is_named() {
+    let tried = Tried::new("cutover.drain_timeout = \"300ms\"").await;
+    let long = tried.stage.client().await;
+    let source = tried.stage.source.client(DATABASE).await.unwrap();
+    source
+        .batch_execute("BEGIN; LOCK TABLE pointsman.marker IN ACCESS EXCLUSIVE MODE")
+        .await
+        .unwrap();
+    let begin = async {
+        let looking = |status: &Value| status["step"].to_string().contains("looking");
+        let what = "the sessions are prepared";
+        let proxy = &tried.stage.proxy;
+        proxy.wait_for(what, PATIENCE, looking).await.unwrap();
+        let sql = "BEGIN; INSERT INTO load_event (id, client, note) VALUES (-1, 900, '')";
+        long.batch_execute(sql).await.unwrap();
+        source.batch_execute("COMMIT").await.unwrap();
+    };
+    let (said, ()) = tokio::join!(tried.cutover(&[]), begin);
+    assert_eq!(said.code, 1, "{said}");
+    assert!(said.to_string().contains("drain deadline"), "{said}");
+    assert!(said.to_string().contains(" app@shop, idle in"), "{said}");
+    tried.names_the_long_one().await;
     long.batch_execute("ROLLBACK").await.unwrap();
     tried.ends_well().await;
 }

@@ -9,7 +9,7 @@ use crate::admin::protocol::Response;
 use crate::config::OnUnmovableSession;
 use crate::engine::{Clients as _, Engine};
 use crate::migration::mover::Moved;
-use crate::status::{CutoverReport, StepTime, render_cutover};
+use crate::status::{CutoverReport, RunningSession, StepTime, render_cutover};
 
 /// The report of a movement that was driven to its end.
 pub(super) fn of<E: Engine>(
@@ -44,6 +44,10 @@ pub(super) fn of<E: Engine>(
         },
         sessions_ended: if switched { sessions_ended } else { 0 },
         foreign_ended,
+        still_running: match moved.ended {
+            Ended::GivenUp(Cause::DrainDeadline) => moved.still_running.clone(),
+            Ended::GivenUp(_) | Ended::Switched | Ended::Contradiction => Vec::new(),
+        },
         would: Vec::new(),
     }
 }
@@ -60,7 +64,7 @@ fn milliseconds(duration: Duration) -> f64 {
 }
 
 /// The report of a cutover that was refused before anybody had to wait.
-pub(super) fn refused(reason: String) -> CutoverReport {
+pub(super) fn refused(reason: String, still_running: Vec<RunningSession>) -> CutoverReport {
     CutoverReport {
         outcome: "refused".to_owned(),
         reason: Some(reason),
@@ -69,6 +73,7 @@ pub(super) fn refused(reason: String) -> CutoverReport {
         sessions_moved: 0,
         sessions_ended: 0,
         foreign_ended: 0,
+        still_running,
         would: Vec::new(),
     }
 }
@@ -114,7 +119,11 @@ pub(super) fn would<E: Engine>(scene: &Scene<'_, E>, long_transactions: &[String
 }
 
 /// The answer to `--dry-run`.
-pub(super) fn dry_run(obstacles: &[String], would: Vec<String>) -> Response {
+pub(super) fn dry_run(
+    obstacles: &[String],
+    still_running: Vec<RunningSession>,
+    would: Vec<String>,
+) -> Response {
     let reason = if obstacles.is_empty() {
         None
     } else {
@@ -124,7 +133,7 @@ pub(super) fn dry_run(obstacles: &[String], would: Vec<String>) -> Response {
         outcome: "dry_run".to_owned(),
         reason,
         would,
-        ..refused(String::new())
+        ..refused(String::new(), still_running)
     };
     let mut text = String::new();
     render_cutover(&mut text, &report);
