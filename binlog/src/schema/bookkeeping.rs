@@ -21,10 +21,9 @@ pub const CREATE_SCHEMA: &str =
 /// On the source: everything that must be known to put it back the way it was.
 ///
 /// * `migration`: which migration this source belongs to; the same `id` stands on the target.
-/// * `fence`: one row once a fence was ever prepared; `state` is `down` or `raising`. `saved` holds
-///   what the settings were before, a line each. It becomes `raising` before the first setting is
-///   changed and `down` after the last is back, so that a crash at any instant finds what to put
-///   back; behind the fence nobody can write a further word.
+/// * `fence`: one row once a fence was ever raised; `state` is `down`, `raising`, `up` or
+///   `lowering`. `saved` holds what the settings were before, as JSON text. It becomes `raising`
+///   before the first setting is changed, so that a crash at any instant finds what to put back.
 /// * `marker`: written at the end of the stream by servers whose fence lets us write.
 pub const SOURCE_TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS pointsman.migration (
@@ -57,8 +56,6 @@ pub const SOURCE_TABLES: &[&str] = &[
 /// * `schema_step`: steps of the schema that are done.
 /// * `found_object`: what stood on the server before us; `abort` drops the rest.
 /// * `undo`: statements that take back what was done outside our database, newest first.
-/// * `saved_event`: events that are `ENABLED` on the source and made disabled here; the switch enables
-///   them and takes their rows away.
 /// * `progress`: a row a lane: everything up to `position` is applied.
 /// * `ddl_intent`: the definition statement that is being applied, or was applied last, and where
 ///   it stands in the stream; `state` is `begun` or `done`. `before_state` tells what it found.
@@ -106,11 +103,6 @@ pub const TARGET_TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS pointsman.undo (
         position   BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
         statement  MEDIUMTEXT NOT NULL
-    ) ENGINE=InnoDB",
-    "CREATE TABLE IF NOT EXISTS pointsman.saved_event (
-        schema_name  VARCHAR(64) NOT NULL,
-        event_name   VARCHAR(64) NOT NULL,
-        PRIMARY KEY (schema_name, event_name)
     ) ENGINE=InnoDB",
     "CREATE TABLE IF NOT EXISTS pointsman.progress (
         lane         INT NOT NULL PRIMARY KEY,

@@ -1,0 +1,50 @@
+//! Bounds of the relay: each with the reason for its size.
+
+use std::time::Duration;
+
+/// Bytes of one read: a thread's scratch buffer, shared by its sessions.
+pub(super) const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// Bytes of a client that are kept while it must wait; beyond this its socket is not read.
+pub(super) const WAITING_BYTES_MAX: usize = 64 * 1024;
+
+/// Capacity above which an empty buffer of a session is given back.
+pub(super) const KEPT_BUFFER_BYTES: usize = 16 * 1024;
+
+/// The longest command that is looked at as a whole before it is passed on. Longer ones are looked
+/// at piece by piece.
+pub(super) const WHOLE_BYTES_MAX: u32 = 16 * 1024;
+
+/// Bytes of prepared statements kept for one session; statements beyond it make it unmovable.
+pub(super) const STATEMENT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Prepared statements of one session: four times what servers allow all sessions together.
+pub(super) const STATEMENTS_MAX: usize = 65_536;
+
+/// Names of user variables that are kept where the server does not list them.
+pub(super) const VARIABLES_MAX: usize = 200;
+
+/// The longest packet of a client before it is let in, and of a `COM_CHANGE_USER`: the connect
+/// attributes alone may have 64 KiB.
+pub(super) const LOGIN_PACKET_BYTES_MAX: u32 = 128 * 1024;
+
+/// Passwords longer than this are no passwords; the servers' own limit for SHA-2 is 256.
+pub(super) const PASSWORD_BYTES_MAX: usize = 1024;
+
+/// Accounts whose passwords are remembered for the fast path.
+pub(super) const REMEMBERED_MAX: usize = 10_000;
+
+/// Sockets that wait for one relay thread to take them.
+pub(super) const ACCEPTED_MAX: usize = 256;
+
+/// Requests of the coordinator that wait at one session.
+pub(super) const REQUESTS_MAX: usize = 8;
+
+/// How long our own question to an idle server may take before the session is given up.
+pub(super) const ASK_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long a goodbye to a server may take.
+pub(super) const GOODBYE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Most bytes of an answer to a question of ours.
+pub(super) const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;

@@ -1,0 +1,117 @@
+//! Preparing a twin while its client is served on.
+
+use std::fmt;
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+use router::Side;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::startup::Startup;
+use super::state::{Replay, Unmovable};
+use super::twin::Twin;
+use crate::wire::{ConnectOptions, Endpoint};
+
+/// Everything it takes to have a twin that is like its session.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) side: Side,
+    pub(super) endpoint: Endpoint,
+    pub(super) options: ConnectOptions,
+    pub(super) startup: Startup,
+    pub(super) replay: Replay,
+    /// The twin that stands already.
+    pub(super) twin: Option<Twin>,
+}
+
+/// A twin on its way.
+pub(super) struct Preparation {
+    work: BoxFuture<'static, Result<Twin, Unmovable>>,
+    waiting: Vec<oneshot::Sender<()>>,
+    turn: Option<OwnedSemaphorePermit>,
+}
+
+/// What came of it, and who wants to know that it is over.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) twin: Result<Twin, Unmovable>,
+    pub(super) waiting: Vec<oneshot::Sender<()>>,
+}
+
+impl fmt::Debug for Preparation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Preparation")
+            .field("waiting", &self.waiting.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Plan {
+    /// Begins; nothing happens before it is polled.
+    pub(super) fn begin(self) -> Preparation {
+        Preparation {
+            work: Box::pin(self.carry_out()),
+            waiting: Vec::new(),
+            turn: None,
+        }
+    }
+
+    async fn carry_out(self) -> Result<Twin, Unmovable> {
+        let mut usable = None;
+        if let Some(mut old) = self.twin {
+            if old.side == self.side && old.is_alive() {
+                usable = Some(old);
+            } else {
+                old.conn.close().await;
+            }
+        }
+        let mut twin = match usable {
+            Some(twin) => twin,
+            None => Twin::open(self.side, &self.endpoint, self.options, &self.startup).await?,
+        };
+        match twin.bring_to(&self.replay).await {
+            Ok(()) => Ok(twin),
+            Err(reason) => {
+                twin.conn.close().await;
+                Err(reason)
+            }
+        }
+    }
+}
+
+impl Preparation {
+    /// Somebody wants to know when it is over; the turn is kept until then.
+    pub(super) fn report_to(
+        &mut self,
+        done: oneshot::Sender<()>,
+        turn: Option<OwnedSemaphorePermit>,
+    ) {
+        self.waiting.push(done);
+        if turn.is_some() {
+            self.turn = turn;
+        }
+    }
+
+    /// Goes on with the preparation in `slot`; takes it out when it is over.
+    pub(super) fn poll_slot(
+        slot: &mut Option<Self>,
+        cx: &mut Context<'_>,
+    ) -> Option<Box<Prepared>> {
+        let preparation = slot.as_mut()?;
+        let Poll::Ready(twin) = preparation.work.as_mut().poll(cx) else {
+            return None;
+        };
+        let waiting = std::mem::take(&mut preparation.waiting);
+        *slot = None;
+        Some(Box::new(Prepared { twin, waiting }))
+    }
+
+    /// Waits for the end.
+    pub(super) async fn wait(self) -> Box<Prepared> {
+        let twin = self.work.await;
+        Box::new(Prepared {
+            twin,
+            waiting: self.waiting,
+        })
+    }
+}

@@ -1,0 +1,343 @@
+//! The list of sessions: what others may know of a session and ask of it.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use router::Side;
+use tokio::sync::{mpsc, oneshot};
+
+use super::state::Unmovable;
+
+/// The number of a session, unique for the life of the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+/// What a session does right now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionState {
+    /// Its server is idle, outside of a transaction.
+    Idle,
+    /// Its server works.
+    Active,
+    /// Its client is silent inside a transaction.
+    IdleInTransaction,
+    /// Its client wants to begin something and waits for the release.
+    Waiting,
+    /// It changes its server, or is asked for its state by us.
+    Ours,
+}
+
+impl SessionState {
+    /// The word for people and for `status --json`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Active => "active",
+            Self::IdleInTransaction => "idle in transaction",
+            Self::Waiting => "waiting",
+            Self::Ours => "moving",
+        }
+    }
+
+    fn code(self) -> u64 {
+        match self {
+            Self::Idle => 0,
+            Self::Active => 1,
+            Self::IdleInTransaction => 2,
+            Self::Waiting => 3,
+            Self::Ours => 4,
+        }
+    }
+
+    fn from_code(code: u64) -> Self {
+        [
+            Self::Idle,
+            Self::Active,
+            Self::IdleInTransaction,
+            Self::Waiting,
+        ]
+        .into_iter()
+        .find(|state| state.code() == code)
+        .unwrap_or(Self::Ours)
+    }
+}
+
+/// Ids that we give to clients begin here, far from those that servers give.
+const CONNECTION_ID_FIRST: u32 = 0x4000_0000;
+
+impl SessionId {
+    /// The connection id that the client is told.
+    pub(super) fn connection_id(self) -> u32 {
+        let low = u32::try_from(self.0 % u64::from(CONNECTION_ID_FIRST)).unwrap_or(0);
+        CONNECTION_ID_FIRST | low
+    }
+}
+
+/// One line of the list of sessions.
+#[derive(Debug, Clone)]
+pub struct SessionInfo {
+    /// Its number.
+    pub id: SessionId,
+    /// Where the client is.
+    pub client: SocketAddr,
+    /// The user it logged in as.
+    pub user: String,
+    /// The database it asked for at its log-in; empty when none.
+    pub database: String,
+    /// The client's `program_name` among its connection attributes.
+    pub application: String,
+    /// What it does.
+    pub state: SessionState,
+    /// For how long.
+    pub state_age: Duration,
+    /// The side it is connected to.
+    pub side: Side,
+    /// The id of its connection there, as the server's process list has it.
+    pub backend_id: u32,
+    /// Whether its connection to the other side stands ready.
+    pub twin_ready: bool,
+    /// Why it cannot be moved; empty when it can, as far as is known.
+    pub unmovable: Vec<Unmovable>,
+}
+
+/// The connections of a session to servers.
+#[derive(Debug, Clone)]
+pub(super) struct Legs {
+    /// The one that serves the client.
+    pub(super) current: LegKey,
+    /// The one that waits for the switch.
+    pub(super) twin: Option<LegKey>,
+    /// The one that served before the switch.
+    pub(super) retired: Option<LegKey>,
+    /// Connections of the session that its client may know from `CONNECTION_ID()`.
+    pub(super) former: Vec<LegKey>,
+}
+
+/// What names a connection to a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LegKey {
+    pub(super) side: Side,
+    /// The server's id of it.
+    pub(super) id: u32,
+}
+
+/// What the coordinator may ask of a session. All but `End` are done at the next idle moment.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// Read the state and have a twin ready.
+    Prepare(oneshot::Sender<()>),
+    /// Read the state again if the client ran something since, and bring the twin up to date.
+    Refresh(oneshot::Sender<()>),
+    /// Go over to the serving side and close what belongs to the other.
+    Settle(oneshot::Sender<()>),
+    /// Close the twin: the migration is over or given up.
+    DropTwin(oneshot::Sender<()>),
+    /// End when idle, with error 1053.
+    EndWhenIdle,
+    /// End now, with error 1053.
+    End,
+}
+
+/// When a request may be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    /// At once.
+    Now,
+    /// When the server is idle.
+    Idle,
+    /// When the server is idle and it is this session's turn.
+    IdleInTurn,
+}
+
+impl Request {
+    /// When it may be served.
+    pub(super) fn when(&self) -> When {
+        match self {
+            Self::End => When::Now,
+            Self::Prepare(_) => When::IdleInTurn,
+            Self::Refresh(_) | Self::Settle(_) | Self::DropTwin(_) | Self::EndWhenIdle => {
+                When::Idle
+            }
+        }
+    }
+
+    /// Whether it asks the server something over the session's own connection.
+    pub(super) fn asks_server(&self) -> bool {
+        match self {
+            Self::Prepare(_) | Self::Refresh(_) => true,
+            Self::Settle(_) | Self::DropTwin(_) | Self::EndWhenIdle | Self::End => false,
+        }
+    }
+
+    /// Whether somebody still waits for it.
+    pub(super) fn is_awaited(&self) -> bool {
+        match self {
+            Self::Prepare(done)
+            | Self::Refresh(done)
+            | Self::Settle(done)
+            | Self::DropTwin(done) => !done.is_closed(),
+            Self::EndWhenIdle | Self::End => true,
+        }
+    }
+}
+
+/// The part of a session that others see.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) id: SessionId,
+    pub(super) client: SocketAddr,
+    names: Mutex<(String, String)>,
+    pub(super) application: String,
+    born: Instant,
+    /// Milliseconds since `born` of the last change, times 8, plus the state's code.
+    state: AtomicU64,
+    /// Whether the client ran something since the state was read.
+    dirty: AtomicBool,
+    pub(super) legs: Mutex<Legs>,
+    pub(super) unmovable: Mutex<Vec<Unmovable>>,
+    pub(super) requests: mpsc::Sender<Request>,
+}
+
+/// What an entry is made from.
+#[derive(Debug)]
+pub(super) struct NewEntry {
+    pub(super) id: SessionId,
+    pub(super) client: SocketAddr,
+    pub(super) user: String,
+    pub(super) database: String,
+    pub(super) application: String,
+    pub(super) leg: LegKey,
+    pub(super) requests: mpsc::Sender<Request>,
+}
+
+impl Entry {
+    pub(super) fn new(new: NewEntry) -> Self {
+        Self {
+            id: new.id,
+            client: new.client,
+            names: Mutex::new((new.user, new.database)),
+            application: new.application,
+            born: Instant::now(),
+            state: AtomicU64::new(SessionState::Idle.code()),
+            dirty: AtomicBool::new(false),
+            legs: Mutex::new(Legs {
+                current: new.leg,
+                twin: None,
+                retired: None,
+                former: Vec::new(),
+            }),
+            unmovable: Mutex::new(Vec::new()),
+            requests: new.requests,
+        }
+    }
+
+    /// Another user logged in on the same connection.
+    pub(super) fn rename(&self, user: String, database: String) {
+        *self.names.lock() = (user, database);
+    }
+
+    #[inline]
+    pub(super) fn set_state(&self, state: SessionState) {
+        let age_ms = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX >> 3);
+        self.state
+            .store((age_ms << 3) | state.code(), Ordering::Relaxed);
+    }
+
+    pub(super) fn state(&self) -> SessionState {
+        SessionState::from_code(self.state.load(Ordering::Relaxed) & 7)
+    }
+
+    #[inline]
+    pub(super) fn mark_dirty(&self) {
+        self.dirty.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn mark_read(&self) {
+        self.dirty.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_dirty(&self) -> bool {
+        self.dirty.load(Ordering::Relaxed)
+    }
+
+    /// Whether its state changed within the last second.
+    pub(super) fn is_fresh(&self) -> bool {
+        let changed = Duration::from_millis(self.state.load(Ordering::Relaxed) >> 3);
+        self.born.elapsed().saturating_sub(changed) < Duration::from_secs(1)
+    }
+
+    pub(super) fn info(&self) -> SessionInfo {
+        let word = self.state.load(Ordering::Relaxed);
+        let now = self.born.elapsed();
+        let (user, database) = self.names.lock().clone();
+        let legs = self.legs.lock();
+        SessionInfo {
+            id: self.id,
+            client: self.client,
+            user,
+            database,
+            application: self.application.clone(),
+            state: SessionState::from_code(word & 7),
+            state_age: now.saturating_sub(Duration::from_millis(word >> 3)),
+            side: legs.current.side,
+            backend_id: legs.current.id,
+            twin_ready: legs.twin.is_some(),
+            unmovable: self.unmovable.lock().clone(),
+        }
+    }
+}
+
+/// All sessions that are logged in.
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    entries: Mutex<HashMap<SessionId, Arc<Entry>>>,
+    next: AtomicU64,
+}
+
+impl Registry {
+    pub(super) fn next_id(&self) -> SessionId {
+        SessionId(self.next.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    pub(super) fn add(&self, entry: &Arc<Entry>) {
+        self.entries.lock().insert(entry.id, Arc::clone(entry));
+    }
+
+    pub(super) fn remove(&self, id: SessionId) {
+        let entry = self.entries.lock().remove(&id);
+        drop(entry);
+    }
+
+    pub(super) fn get(&self, id: SessionId) -> Option<Arc<Entry>> {
+        self.entries.lock().get(&id).map(Arc::clone)
+    }
+
+    /// The server's id, on a side, of the connection that a client names by an id of ours or by
+    /// one that its session had on the other server. `None` when the id is to be taken as it is.
+    pub(super) fn present_id(&self, named: u32, side: Side) -> Option<u32> {
+        let entries = self.entries.lock();
+        let found = entries.values().find(|entry| {
+            if entry.id.connection_id() == named {
+                return true;
+            }
+            let legs = entry.legs.lock();
+            legs.former
+                .iter()
+                .any(|leg| leg.id == named && leg.side != side)
+        })?;
+        let current = found.legs.lock().current;
+        (current.side == side && current.id != named).then_some(current.id)
+    }
+
+    /// A snapshot, in the order of log-in.
+    pub(super) fn all(&self) -> Vec<Arc<Entry>> {
+        let mut all: Vec<_> = self.entries.lock().values().map(Arc::clone).collect();
+        all.sort_by_key(|entry| entry.id);
+        all
+    }
+}

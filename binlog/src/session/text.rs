@@ -1,0 +1,288 @@
+//! What the words of a statement tell that the server does not list, or not every server does.
+//!
+//! Words are looked for anywhere, in strings and comments too: a hint that is wrong makes a session
+//! unmovable at worst. What a stored routine does is not seen here; the server's own counters tell
+//! ([`state`](super::state)).
+
+/// Bytes that a longer text is looked at again with the next piece: longer than any word here.
+const OVERLAP_BYTES: usize = 64;
+
+/// What was found, since the session began or was reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Words(u16);
+
+impl Words {
+    /// A user-level lock may be held.
+    pub(super) const GET_LOCK: Self = Self(1);
+    /// A temporary table may exist.
+    pub(super) const TEMPORARY: Self = Self(2);
+    /// Tables may be locked, or all of them (`FLUSH TABLES WITH READ LOCK`).
+    pub(super) const LOCK: Self = Self(4);
+    /// A `HANDLER` may be open.
+    pub(super) const HANDLER: Self = Self(8);
+    /// `FOUND_ROWS()` may be asked for next.
+    pub(super) const FOUND_ROWS: Self = Self(16);
+    /// A user variable is used.
+    pub(super) const VARIABLE: Self = Self(32);
+    /// `LOAD .. LOCAL`.
+    pub(super) const LOAD_LOCAL: Self = Self(64);
+    /// Something is set for the next transaction only.
+    pub(super) const SET_TRANSACTION: Self = Self(128);
+    const LOAD: Self = Self(256);
+
+    pub(super) fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    pub(super) fn remove(&mut self, other: Self) {
+        self.0 &= !other.0;
+    }
+}
+
+/// Looks for words in a text that comes in pieces.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    overlap: Vec<u8>,
+    found: Words,
+}
+
+impl Reader {
+    /// A new text begins.
+    pub(super) fn begin(&mut self, piece: &[u8]) -> Words {
+        self.overlap.clear();
+        self.found = find(piece);
+        self.keep_end(piece);
+        self.found
+    }
+
+    /// The text goes on: what was found in it so far.
+    pub(super) fn more(&mut self, piece: &[u8]) -> Words {
+        self.overlap.extend_from_slice(piece);
+        let text = std::mem::take(&mut self.overlap);
+        let mut found = self.found;
+        found.add(find(&text));
+        if found.has(Words::LOAD) && contains(&text, b"local") {
+            found.add(Words::LOAD_LOCAL);
+        }
+        self.found = found;
+        self.keep_end(&text);
+        self.found
+    }
+
+    fn keep_end(&mut self, text: &[u8]) {
+        let from = text.len().saturating_sub(OVERLAP_BYTES);
+        self.overlap
+            .extend_from_slice(text.get(from..).unwrap_or_default());
+    }
+}
+
+/// The words in a text.
+pub(super) fn find(text: &[u8]) -> Words {
+    let mut found = Words::default();
+    for (at, byte) in text.iter().enumerate() {
+        let rest = || text.get(at..).unwrap_or_default();
+        match byte | 0x20 {
+            b'g' if starts(rest(), b"get_lock") => found.add(Words::GET_LOCK),
+            b'h' if starts(rest(), b"handler") => found.add(Words::HANDLER),
+            b'l' if starts(rest(), b"load") => found.add(Words::LOAD),
+            b'l' if found.has(Words::LOAD) && starts(rest(), b"local") => {
+                found.add(Words::LOAD_LOCAL);
+            }
+            b'l' if starts(rest(), b"lock") => lock(text, at, &mut found),
+            b's' if starts(rest(), b"sql_calc_found_rows") => found.add(Words::FOUND_ROWS),
+            b't' if starts(rest(), b"temporary") => found.add(Words::TEMPORARY),
+            b't' if starts(rest(), b"transaction") && word_before(text, at) == b"set" => {
+                found.add(Words::SET_TRANSACTION);
+            }
+            // `@` and a grave accent are the same but for the bit that tells the case of letters.
+            _other if *byte == b'@' => variable(text, at, &mut found),
+            _other => {}
+        }
+    }
+    found
+}
+
+fn lock(text: &[u8], at: usize, found: &mut Words) {
+    let after = trim(text.get(at + 4..).unwrap_or_default());
+    let before = word_before(text, at);
+    let unlocks = at >= 2 && text.get(at - 2..at).is_some_and(|two| starts(two, b"un"));
+    if (starts(after, b"table") || before == b"read") && !unlocks {
+        found.add(Words::LOCK);
+    }
+}
+
+fn variable(text: &[u8], at: usize, found: &mut Words) {
+    let before = at.checked_sub(1).and_then(|before| text.get(before));
+    let is_account = before
+        .is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'\'' | b'`' | b'@'));
+    if !is_account && text.get(at + 1) != Some(&b'@') {
+        found.add(Words::VARIABLE);
+    }
+}
+
+/// The word in front of `at`, in small letters; at most 8 bytes of it.
+fn word_before(text: &[u8], at: usize) -> Vec<u8> {
+    let before = text.get(..at).unwrap_or_default();
+    let before = before.trim_ascii_end();
+    if before.len() == at {
+        return Vec::new();
+    }
+    let start = before
+        .iter()
+        .rposition(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_')
+        .map_or(0, |position| position + 1);
+    let word = before.get(start..).unwrap_or_default();
+    word.iter().take(8).map(u8::to_ascii_lowercase).collect()
+}
+
+fn starts(text: &[u8], word: &[u8]) -> bool {
+    text.get(..word.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(word))
+}
+
+fn contains(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len())
+        .any(|window| window.eq_ignore_ascii_case(word))
+}
+
+/// Without whitespace and comments in front.
+pub(super) fn trim(mut text: &[u8]) -> &[u8] {
+    loop {
+        text = text.trim_ascii_start();
+        if let Some(rest) = text.strip_prefix(b"/*") {
+            let Some(end) = rest.windows(2).position(|two| two == b"*/") else {
+                return text;
+            };
+            text = rest.get(end + 2..).unwrap_or_default();
+        } else if text.starts_with(b"-- ") || text.starts_with(b"#") {
+            let Some(end) = text.iter().position(|byte| *byte == b'\n') else {
+                return &[];
+            };
+            text = text.get(end + 1..).unwrap_or_default();
+        } else {
+            return text;
+        }
+    }
+}
+
+/// Whether the text is one of the questions about the statement before it, which only the server
+/// that ran that statement can answer.
+pub(super) fn asks_about_last_statement(text: &[u8]) -> bool {
+    let words: Vec<&[u8]> = trim(text)
+        .split(|byte| byte.is_ascii_whitespace() || *byte == b';')
+        .filter(|word| !word.is_empty())
+        .collect();
+    let is = |word: &[u8], wanted: &[u8]| word.eq_ignore_ascii_case(wanted);
+    match words.as_slice() {
+        [select, what] if is(select, b"select") => {
+            is(what, b"found_rows()") || is(what, b"row_count()") || is(what, b"@@warning_count")
+        }
+        [show, what, ..] if is(show, b"show") => {
+            is(what, b"warnings") || is(what, b"errors") || starts(what, b"count(*)")
+        }
+        _others => false,
+    }
+}
+
+/// Whether the text gives back locked tables.
+pub(super) fn unlocks_tables(text: &[u8]) -> bool {
+    let text = trim(text);
+    starts(text, b"unlock")
+}
+
+/// Names of the user variables in a text, in small letters. `None` when one of them is quoted.
+pub(super) fn variables(text: &[u8]) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    for (at, _) in text.iter().enumerate().filter(|(_, byte)| **byte == b'@') {
+        let mut found = Words::default();
+        variable(text, at, &mut found);
+        if !found.has(Words::VARIABLE) {
+            continue;
+        }
+        let rest = text.get(at + 1..).unwrap_or_default();
+        let is_name =
+            |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | b'.');
+        let end = rest.iter().position(|byte| !is_name(byte));
+        let name = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
+        if name.is_empty() {
+            return None;
+        }
+        names.push(String::from_utf8_lossy(name).to_ascii_lowercase());
+    }
+    Some(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn has(text: &str, words: Words) {
+        assert!(find(text.as_bytes()).has(words), "{text}");
+        // However it is cut into pieces.
+        for cut in 0..text.len() {
+            let mut reader = Reader::default();
+            reader.begin(&text.as_bytes()[..cut]);
+            assert!(reader.more(&text.as_bytes()[cut..]).has(words), "{text}");
+        }
+    }
+
+    #[test]
+    fn words_are_found_wherever_they_stand() {
+        has("select GET_LOCK('a', 1)", Words::GET_LOCK);
+        has("create temporary table t (a int)", Words::TEMPORARY);
+        has("LOCK TABLES t WRITE", Words::LOCK);
+        has("select 1; lock table t read", Words::LOCK);
+        has("flush tables with read lock", Words::LOCK);
+        has("handler t open", Words::HANDLER);
+        has("select sql_calc_found_rows 1", Words::FOUND_ROWS);
+        has("select 1 into @a", Words::VARIABLE);
+        has("load data local infile 'x' into table t", Words::LOAD_LOCAL);
+        has("set  transaction read only", Words::SET_TRANSACTION);
+    }
+
+    #[test]
+    fn words_that_mean_something_else_are_not_found() {
+        for text in [
+            "unlock tables",
+            "select @@session.sql_mode, 'a'@'b', `a`@b",
+            "set session transaction isolation level read committed",
+            "start transaction",
+            "select * from t for update",
+            "select locally from loads",
+        ] {
+            let found = find(text.as_bytes());
+            let harmless = Words::LOAD;
+            assert!(
+                found == Words::default() || found == harmless,
+                "{text}: {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn questions_about_the_last_statement_are_told() {
+        for text in [
+            "SELECT FOUND_ROWS()",
+            " show warnings;",
+            "/* x */ show count(*) warnings",
+            "select row_count()",
+        ] {
+            assert!(asks_about_last_statement(text.as_bytes()), "{text}");
+        }
+        for text in ["select 1", "show tables", "select found_rows() from t", ""] {
+            assert!(!asks_about_last_statement(text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_of_variables_are_read() {
+        let names = variables(b"set @A = 1, @b.c := @@sql_mode, x = 'u'@'h'");
+        assert_eq!(names.unwrap(), ["a", "b.c"]);
+        assert_eq!(variables(b"select @`quoted name`"), None);
+    }
+}
