@@ -84,7 +84,7 @@ pub struct Endpoint {
     pub password: Option<Secret>,
     /// How much TLS.
     pub tls: TlsMode,
-    /// A PEM file with the certificates of known authorities.
+    /// A PEM file with the certificates of known authorities; without one the system's are known.
     pub tls_ca: Option<PathBuf>,
     /// How long a connection attempt, log-in included, may take.
     pub connect_timeout: Duration,
@@ -110,11 +110,6 @@ pub enum EndpointError {
         "ssl-mode in the URL is none of DISABLED, PREFERRED, REQUIRED, VERIFY_CA, VERIFY_IDENTITY"
     )]
     UnknownTlsMode,
-    /// A certificate is to be checked against nothing.
-    #[error(
-        "ssl-mode={0} needs ssl-ca, a PEM file with the authority's certificate (for public authorities the system's, such as /etc/ssl/certs/ca-certificates.crt)"
-    )]
-    MissingCa(&'static str),
     /// A certificate is given and not to be looked at.
     #[error("ssl-ca in the URL means nothing with ssl-mode={0}; use VERIFY_CA or VERIFY_IDENTITY")]
     UselessCa(&'static str),
@@ -209,7 +204,6 @@ impl Endpoint {
             (None, None) => TlsMode::Preferred,
         };
         match &self.tls_ca {
-            None if self.tls.verifies() => Err(EndpointError::MissingCa(self.tls.as_str())),
             Some(_) if !self.tls.verifies() => Err(EndpointError::UselessCa(self.tls.as_str())),
             Some(_) | None => Ok(()),
         }
@@ -340,7 +334,6 @@ mod tests {
             ("mysql://u:secret@a,b/db", "several"),
             ("mysql://u:secret@h/db?sslmod=off", "sslmod"),
             ("mysql://u:secret@h/db?ssl-mode=off", "ssl-mode"),
-            ("mysql://u:secret@h/db?ssl-mode=VERIFY_CA", "ssl-ca"),
             ("mysql://u:secret@h/db?ssl-mode=REQUIRED&ssl-ca=x", "ssl-ca"),
         ] {
             let text = parse(url).unwrap_err().to_string();

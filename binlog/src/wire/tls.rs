@@ -1,7 +1,7 @@
 //! TLS to servers, by the words of the mysql client's `ssl-mode`.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
@@ -10,7 +10,8 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, Error, RootCertStore,
+    SignatureScheme,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, TlsStream};
@@ -38,9 +39,9 @@ pub enum TlsError {
         #[source]
         source: io::Error,
     },
-    /// The file of the authorities holds no usable certificate.
-    #[error("{} of ssl-ca holds no certificate in PEM", .0.display())]
-    CaEmpty(PathBuf),
+    /// There is no usable authority.
+    #[error("there is no usable certificate of an authority in {0} (ssl-ca)")]
+    NoRoots(String),
     /// The host is no name that a certificate could be for.
     #[error("a certificate cannot be checked for a host of this name")]
     HostName,
@@ -69,7 +70,7 @@ pub(super) async fn wrap(
 }
 
 async fn client_config(endpoint: &Endpoint) -> Result<ClientConfig, TlsError> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
+    let provider = Arc::new(provider());
     let verifier: Arc<dyn ServerCertVerifier> = match endpoint.tls {
         TlsMode::Disabled | TlsMode::Preferred | TlsMode::Required => {
             Arc::new(AnyCertificate(Arc::clone(&provider)))
@@ -85,25 +86,44 @@ async fn client_config(endpoint: &Endpoint) -> Result<ClientConfig, TlsError> {
         .with_no_client_auth())
 }
 
+/// AES-128-GCM first: the processor does it, and 256 bits buy nothing here.
+fn provider() -> CryptoProvider {
+    let mut provider = aws_lc_rs::default_provider();
+    provider
+        .cipher_suites
+        .sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
+    provider
+}
+
 async fn web_pki(
     endpoint: &Endpoint,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
-    let path = endpoint.tls_ca.clone().unwrap_or_default();
-    let pem = tokio::fs::read(&path).await;
-    let pem = pem.map_err(|source| TlsError::CaFile {
-        path: path.clone(),
-        source,
-    })?;
+    let (place, certificates) = match &endpoint.tls_ca {
+        Some(file) => (file.display().to_string(), file_certificates(file).await?),
+        None => (
+            "the system's store".to_owned(),
+            rustls_native_certs::load_native_certs().certs,
+        ),
+    };
     let mut roots = RootCertStore::empty();
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem).flatten().collect();
     let (added, _unusable) = roots.add_parsable_certificates(certificates);
     if added == 0 {
-        return Err(TlsError::CaEmpty(path));
+        return Err(TlsError::NoRoots(place));
     }
     WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
         .build()
-        .map_err(|_empty| TlsError::CaEmpty(path))
+        .map_err(|_empty| TlsError::NoRoots(place))
+}
+
+async fn file_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let pem = tokio::fs::read(path)
+        .await
+        .map_err(|source| TlsError::CaFile {
+            path: path.to_owned(),
+            source,
+        })?;
+    Ok(CertificateDer::pem_slice_iter(&pem).flatten().collect())
 }
 
 /// PREFERRED and REQUIRED: against those who only listen. Signatures are not checked either: they
