@@ -49,6 +49,7 @@ struct Facts {
     version: ServerVersion,
     version_text: String,
     thread_id: u32,
+    server_capabilities: Capabilities,
     /// What both sides agreed on.
     capabilities: Capabilities,
     /// As of the last OK packet of the log-in, or what [`Conn::note_status`] noted.
@@ -91,6 +92,12 @@ impl Conn {
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
         self.facts.capabilities
+    }
+
+    /// Everything that the server's greeting offered.
+    #[must_use]
+    pub fn server_capabilities(&self) -> Capabilities {
+        self.facts.server_capabilities
     }
 
     /// The session's status flags, as of the last that were noted.

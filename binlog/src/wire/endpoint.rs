@@ -86,6 +86,10 @@ pub struct Endpoint {
     pub tls: TlsMode,
     /// A PEM file with the certificates of known authorities; without one the system's are known.
     pub tls_ca: Option<PathBuf>,
+    /// A PEM file with a certificate of ours, for accounts that `REQUIRE X509`.
+    pub tls_cert: Option<PathBuf>,
+    /// A PEM file with the private key of that certificate.
+    pub tls_key: Option<PathBuf>,
     /// How long a connection attempt, log-in included, may take.
     pub connect_timeout: Duration,
 }
@@ -113,9 +117,12 @@ pub enum EndpointError {
     /// A certificate is given and not to be looked at.
     #[error("ssl-ca in the URL means nothing with ssl-mode={0}; use VERIFY_CA or VERIFY_IDENTITY")]
     UselessCa(&'static str),
+    /// Half of what proves us.
+    #[error("ssl-cert and ssl-key in the URL need each other")]
+    HalfCertificate,
     /// A parameter that nobody knows.
     #[error(
-        "unknown parameter \"{0}\" in the URL; known are ssl-mode, ssl-ca, socket, connect-timeout"
+        "unknown parameter \"{0}\" in the URL; known are ssl-mode, ssl-ca, ssl-cert, ssl-key, socket, connect-timeout"
     )]
     UnknownParameter(String),
 }
@@ -187,6 +194,8 @@ impl Endpoint {
                     mode = Some(known.ok_or(EndpointError::UnknownTlsMode)?);
                 }
                 "sslca" => self.tls_ca = Some(PathBuf::from(value)),
+                "sslcert" => self.tls_cert = Some(PathBuf::from(value)),
+                "sslkey" => self.tls_key = Some(PathBuf::from(value)),
                 "socket" => self.host = value,
                 "connecttimeout" => {
                     let seconds = value
@@ -203,6 +212,9 @@ impl Endpoint {
             (None, Some(_)) => TlsMode::VerifyCa,
             (None, None) => TlsMode::Preferred,
         };
+        if self.tls_cert.is_some() != self.tls_key.is_some() {
+            return Err(EndpointError::HalfCertificate);
+        }
         match &self.tls_ca {
             Some(_) if !self.tls.verifies() => Err(EndpointError::UselessCa(self.tls.as_str())),
             Some(_) | None => Ok(()),
@@ -229,6 +241,8 @@ impl FromStr for Endpoint {
             password: None,
             tls: TlsMode::Preferred,
             tls_ca: None,
+            tls_cert: None,
+            tls_key: None,
             connect_timeout: CONNECT_TIMEOUT,
         };
         endpoint.set_authority(authority)?;
@@ -335,6 +349,7 @@ mod tests {
             ("mysql://u:secret@h/db?sslmod=off", "sslmod"),
             ("mysql://u:secret@h/db?ssl-mode=off", "ssl-mode"),
             ("mysql://u:secret@h/db?ssl-mode=REQUIRED&ssl-ca=x", "ssl-ca"),
+            ("mysql://u:secret@h/db?ssl-cert=x", "ssl-key"),
         ] {
             let text = parse(url).unwrap_err().to_string();
             assert!(text.contains(word), "{url}: {text}");

@@ -45,6 +45,12 @@ pub enum WireError {
     /// The server asked for a file that we never offered.
     #[error("the server asked for a local file in answer to a statement that loads none")]
     LocalFileRefused,
+    /// Rows that were to be held all at once are too many.
+    #[error("the answer has more than {limit_bytes} bytes, which is more than is held at once")]
+    AnswerTooLarge {
+        /// What is held at most.
+        limit_bytes: usize,
+    },
     /// An earlier statement was given up in the middle, or the connection broke earlier.
     #[error("the connection is closed: it broke, or an earlier statement on it was given up")]
     Unusable,
@@ -62,6 +68,7 @@ impl WireError {
             | Self::Malformed(_)
             | Self::Unexpected { .. }
             | Self::LocalFileRefused
+            | Self::AnswerTooLarge { .. }
             | Self::Unusable => None,
         }
     }

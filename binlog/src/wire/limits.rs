@@ -34,3 +34,6 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long we look for what a server wrote before it closed a connection under our hands. It is
 /// there already, or never comes.
 pub const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Bytes of rows that a query holds at once; what may be more is streamed.
+pub const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;

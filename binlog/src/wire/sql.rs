@@ -2,8 +2,8 @@
 //!
 //! One statement at a time; several callers wait for one another. A statement that is given up in
 //! the middle (its future or its [`RowStream`] or [`Load`] is dropped) closes the connection, since
-//! what the server still sends could be taken for the next answer. The server notices at its next
-//! write, or rolls back when it reads from us.
+//! what the server still sends could be taken for the next answer. The server notices when it writes
+//! or reads next; until then, a statement that computes or waits goes on there.
 
 use std::fmt;
 
@@ -16,6 +16,7 @@ use super::capabilities::Capabilities;
 use super::conn::{Conn, ConnectOptions};
 use super::endpoint::Endpoint;
 use super::error::{ConnectError, ServerError, WireError};
+use super::limits::ANSWER_BYTES_MAX;
 use super::settings::{MARIADB, MYSQL_57, SESSION_SETTINGS};
 use crate::version::ServerVersion;
 
@@ -155,8 +156,14 @@ impl SqlConn {
     /// The server's error (the connection is usable again then), or the connection broke.
     pub async fn query(&self, sql: &str) -> Result<Vec<TextRow>, SqlError> {
         let mut stream = self.query_streamed(sql).await?;
-        let mut rows = Vec::new();
+        let (mut rows, mut bytes) = (Vec::new(), 0);
         while let Some(row) = stream.next().await? {
+            bytes += row.held_bytes();
+            if bytes > ANSWER_BYTES_MAX {
+                return Err(self.broken(WireError::AnswerTooLarge {
+                    limit_bytes: ANSWER_BYTES_MAX,
+                }));
+            }
             rows.push(row);
         }
         Ok(rows)

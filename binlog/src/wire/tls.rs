@@ -8,7 +8,7 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, Error, RootCertStore,
     SignatureScheme,
@@ -30,9 +30,11 @@ pub enum TlsError {
     /// The handshake failed.
     #[error("the TLS handshake failed (servers before MySQL 5.7 often know only TLS 1.0 and 1.1)")]
     Handshake(#[source] io::Error),
-    /// The file of the authorities cannot be read.
-    #[error("cannot read the authority's certificate {} of ssl-ca", path.display())]
-    CaFile {
+    /// A file that the URL names cannot be read.
+    #[error("cannot read {} of {parameter}", path.display())]
+    File {
+        /// The parameter.
+        parameter: &'static str,
         /// The file.
         path: PathBuf,
         /// Why.
@@ -42,6 +44,14 @@ pub enum TlsError {
     /// There is no usable authority.
     #[error("there is no usable certificate of an authority in {0} (ssl-ca)")]
     NoRoots(String),
+    /// Our own certificate or its key is none.
+    #[error("there is no usable {what} in {} of the URL", path.display())]
+    OwnCertificate {
+        /// What should be there.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
     /// The host is no name that a certificate could be for.
     #[error("a certificate cannot be checked for a host of this name")]
     HostName,
@@ -78,12 +88,31 @@ async fn client_config(endpoint: &Endpoint) -> Result<ClientConfig, TlsError> {
         TlsMode::VerifyCa => Arc::new(AnyName(web_pki(endpoint, &provider).await?)),
         TlsMode::VerifyIdentity => web_pki(endpoint, &provider).await?,
     };
-    Ok(ClientConfig::builder_with_provider(provider)
+    let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(TlsError::SetUp)?
         .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth())
+        .with_custom_certificate_verifier(verifier);
+    match (&endpoint.tls_cert, &endpoint.tls_key) {
+        (Some(cert), Some(key)) => {
+            let certificates = certificates(&read("ssl-cert", cert).await?);
+            if certificates.is_empty() {
+                return Err(own("certificate", cert));
+            }
+            let key_pem = read("ssl-key", key).await?;
+            let private = PrivateKeyDer::from_pem_slice(&key_pem);
+            let private = private.map_err(|_none| own("private key", key))?;
+            config
+                .with_client_auth_cert(certificates, private)
+                .map_err(TlsError::SetUp)
+        }
+        (Some(_) | None, Some(_) | None) => Ok(config.with_no_client_auth()),
+    }
+}
+
+fn own(what: &'static str, path: &Path) -> TlsError {
+    let path = path.to_owned();
+    TlsError::OwnCertificate { what, path }
 }
 
 /// AES-128-GCM first: the processor does it, and 256 bits buy nothing here.
@@ -99,15 +128,18 @@ async fn web_pki(
     endpoint: &Endpoint,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
-    let (place, certificates) = match &endpoint.tls_ca {
-        Some(file) => (file.display().to_string(), file_certificates(file).await?),
+    let (place, found) = match &endpoint.tls_ca {
+        Some(file) => (
+            file.display().to_string(),
+            certificates(&read("ssl-ca", file).await?),
+        ),
         None => (
             "the system's store".to_owned(),
             rustls_native_certs::load_native_certs().certs,
         ),
     };
     let mut roots = RootCertStore::empty();
-    let (added, _unusable) = roots.add_parsable_certificates(certificates);
+    let (added, _unusable) = roots.add_parsable_certificates(found);
     if added == 0 {
         return Err(TlsError::NoRoots(place));
     }
@@ -116,14 +148,18 @@ async fn web_pki(
         .map_err(|_empty| TlsError::NoRoots(place))
 }
 
-async fn file_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = tokio::fs::read(path)
+async fn read(parameter: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
+    tokio::fs::read(path)
         .await
-        .map_err(|source| TlsError::CaFile {
+        .map_err(|source| TlsError::File {
+            parameter,
             path: path.to_owned(),
             source,
-        })?;
-    Ok(CertificateDer::pem_slice_iter(&pem).flatten().collect())
+        })
+}
+
+fn certificates(pem: &[u8]) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(pem).flatten().collect()
 }
 
 /// PREFERRED and REQUIRED: against those who only listen. Signatures are not checked either: they

@@ -160,6 +160,7 @@ impl<'a> Attempt<'a> {
                 },
                 version_text: String::new(),
                 thread_id: 0,
+                server_capabilities: Capabilities::NONE,
                 capabilities: Capabilities::PROTOCOL_41,
                 status: StatusFlags::default(),
                 collation: 0,
@@ -210,6 +211,7 @@ impl<'a> Attempt<'a> {
             })?;
         conn.facts.version_text.clone_from(&greeting.version);
         conn.facts.thread_id = greeting.thread_id;
+        conn.facts.server_capabilities = greeting.capabilities;
         conn.facts.status = greeting.status;
         conn.facts.collation = greeting.collation;
         Ok(greeting)

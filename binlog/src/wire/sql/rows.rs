@@ -149,6 +149,11 @@ impl TextRow {
         &self.columns
     }
 
+    /// What the row costs in memory, about.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.packet.len() + self.cells.len() * size_of::<Option<Range<usize>>>()
+    }
+
     /// How many cells there are.
     #[must_use]
     pub fn len(&self) -> usize {

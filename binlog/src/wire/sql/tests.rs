@@ -260,3 +260,26 @@ async fn a_connection_that_the_server_closed_is_known_as_closed() {
         tokio::task::yield_now().await;
     }
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    /// Whatever a server answers, the client gives rows or an error: it neither panics nor waits
+    /// for what can never come.
+    #[test]
+    fn random_answers_never_panic(packets in proptest::collection::vec(
+        proptest::collection::vec(proptest::prelude::any::<u8>(), 0..40), 0..8,
+    )) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.unwrap().block_on(async {
+            let (sql, mut server) = pair(Capabilities::NONE).await;
+            let (answer, ()) = join!(sql.query("SELECT 1"), async move {
+                server.command().await;
+                for packet in packets {
+                    server.write(&packet).await;
+                }
+            });
+            drop(answer);
+        });
+    }
+}
