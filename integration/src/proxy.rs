@@ -328,6 +328,16 @@ impl Proxy {
         Ok(kill_process(children::pid(child)?, Signal::TERM)?)
     }
 
+    /// Sends SIGHUP.
+    ///
+    /// # Errors
+    ///
+    /// When it does not run.
+    pub fn hang_up(&self) -> Result<()> {
+        let child = self.child.as_ref().context("the proxy is not running")?;
+        Ok(kill_process(children::pid(child)?, Signal::HUP)?)
+    }
+
     /// Waits for the end after [`Proxy::terminate`]; gives the exit code.
     ///
     /// # Errors

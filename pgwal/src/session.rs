@@ -29,6 +29,7 @@ mod startup;
 mod state;
 mod statements;
 mod threads;
+mod tls;
 mod twin;
 mod verifiers;
 
@@ -36,3 +37,4 @@ pub use registry::{SessionId, SessionInfo, SessionState};
 pub use relay::{Relay, RelayOptions, TwinReport};
 pub use serve::serve;
 pub use state::Unmovable;
+pub use tls::{ListenerTls, ListenerTlsError, TlsDemand};

@@ -6,6 +6,7 @@
 
 mod error;
 mod known;
+mod tls;
 mod units;
 
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::Kind;
 
 pub(crate) use error::ConfigError;
+pub(crate) use tls::{Tls, TlsClients};
 pub(crate) use units::{ByteSize, Period};
 
 /// Environment variable with the password for the source.
@@ -36,9 +38,9 @@ pub(crate) struct Config {
     pub target: Option<String>,
     /// Where applications connect.
     pub listen: SocketAddr,
-    /// `[tls]`: not in this version.
+    /// TLS towards clients.
     #[serde(default)]
-    pub tls: Option<toml::Table>,
+    pub tls: Tls,
     /// How clients and servers are logged in.
     #[serde(default)]
     pub auth: Auth,
@@ -369,12 +371,7 @@ impl Config {
                 "there is no page in this version; leave it out",
             );
         }
-        if self.tls.is_some() {
-            return invalid(
-                "tls",
-                "there is no TLS in this version; leave the section out",
-            );
-        }
+        self.tls.read()?;
         if self.cutover.max_pause.0.is_zero() {
             return invalid("cutover.max_pause", "must be more than 0");
         }

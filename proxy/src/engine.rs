@@ -61,6 +61,12 @@ pub(crate) trait Engine: Send + Sync + Sized + 'static {
     /// When an endpoint of the configuration is not usable, or there are no threads.
     fn new(config: &Arc<Config>, switch: Arc<Switch>, threads: usize) -> anyhow::Result<Self>;
 
+    /// Reads again what may change while the proxy runs: the certificate for clients.
+    ///
+    /// # Errors
+    /// When it cannot be used; the former one stays.
+    fn reload(&self) -> anyhow::Result<()>;
+
     /// The clients' sessions.
     fn clients(&self) -> &Arc<Self::Clients>;
 

@@ -76,6 +76,7 @@ fn serve(config: Config) -> anyhow::Result<()> {
 
 async fn serve_until_signal<E: Engine>(config: Config) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
+    let mut hang_up = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let admin = AdminSocket::open(&config.admin.socket)?;
     let listener = TcpListener::bind(config.listen)
         .await
@@ -91,7 +92,8 @@ async fn serve_until_signal<E: Engine>(config: Config) -> anyhow::Result<()> {
 
     let shutdown = CancellationToken::new();
     let listen = config.listen;
-    let (handle, migration_thread) = migration::spawn(config, engine, undecided, shutdown.clone())?;
+    let (handle, migration_thread) =
+        migration::spawn(config, Arc::clone(&engine), undecided, shutdown.clone())?;
     let admin_thread = admin
         .serve(handle, shutdown.clone())
         .context("cannot start the admin socket's thread")?;
@@ -101,6 +103,7 @@ async fn serve_until_signal<E: Engine>(config: Config) -> anyhow::Result<()> {
         biased;
         () = signals.next() => {}
         never = accept_loop(&listener, &clients) => never,
+        never = reload_loop(&mut hang_up, engine.as_ref()) => never,
     }
     drop(listener);
     info!(
@@ -131,6 +134,17 @@ async fn accept_loop<C: Clients>(listener: &TcpListener, clients: &Arc<C>) -> ! 
                 warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_RETRY).await;
             }
+        }
+    }
+}
+
+/// Reads the certificate again at each SIGHUP.
+async fn reload_loop<E: Engine>(hang_up: &mut Signal, engine: &E) -> ! {
+    loop {
+        hang_up.recv().await;
+        match engine.reload() {
+            Ok(()) => info!("the certificate for clients was read again"),
+            Err(error) => warn!("the former certificate stays: {error:#}"),
         }
     }
 }

@@ -190,3 +190,108 @@ async fn servers_that_take_only_tls_are_moved() {
         (SELECT count(*) FROM t) FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
     assert_eq!(psql(&through, facts).unwrap(), "17|TLSv1.3|40000");
 }
+
+/// The files of a certificate for the proxy.
+fn proxy_certificate(folder: &Path) {
+    openssl(
+        folder,
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 \
+         -keyout proxy.key -out proxy.crt -subj /CN=localhost -addext subjectAltName=DNS:localhost",
+    );
+}
+
+/// A proxy with a certificate in front of a server where `app` has a password.
+async fn proxy_with_certificate(folder: &Path, keys: &[&str]) -> (PgServer, Proxy) {
+    proxy_certificate(folder);
+    let options = PgOptions::default().without_fsync().with_scram();
+    let server = PgServer::start(17, options).await.unwrap();
+    let role = "CREATE ROLE app LOGIN PASSWORD 'secret'";
+    server.execute("postgres", role).await.unwrap();
+    let mut options = ProxyOptions::new(server.url("postgres", "postgres"), None)
+        .key(format!("tls.certificate = {:?}", folder.join("proxy.crt")))
+        .key(format!("tls.key = {:?}", folder.join("proxy.key")));
+    for key in keys {
+        options = options.key(*key);
+    }
+    let proxy = Proxy::start(options).await.unwrap();
+    (server, proxy)
+}
+
+fn ask(proxy: &Proxy, parameters: &str, sql: &str) -> Result<String, String> {
+    let url = format!(
+        "postgres://app:secret@localhost:{}/postgres?{parameters}",
+        proxy.port()
+    );
+    psql(&url, sql).map_err(|error| format!("{error:#}"))
+}
+
+/// psql binds its log-in to the certificate, and is refused when it must and cannot.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_come_in_tls_and_bind_their_log_in_to_the_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_server, proxy) = proxy_with_certificate(folder.path(), &[]).await;
+    let roots = format!("sslrootcert={}", folder.path().join("proxy.crt").display());
+    let large = "SELECT length(repeat('x', 20000000)), repeat('x', 20000000)";
+    for parameters in [
+        "sslmode=disable".to_owned(),
+        "sslmode=require".to_owned(),
+        "sslmode=require&channel_binding=require".to_owned(),
+        format!("sslmode=verify-full&channel_binding=require&{roots}"),
+    ] {
+        let answer = ask(&proxy, &parameters, large).unwrap();
+        assert_eq!(answer.len(), 20_000_009, "{parameters}");
+    }
+    let error = ask(
+        &proxy,
+        "sslmode=disable&channel_binding=require",
+        "SELECT 1",
+    )
+    .unwrap_err();
+    assert!(error.contains("channel binding"), "{error}");
+    let url = format!(
+        "postgres://app:wrong@localhost:{}/postgres?sslmode=require",
+        proxy.port()
+    );
+    let error = format!("{:#}", psql(&url, "SELECT 1").unwrap_err());
+    assert!(error.contains("password authentication failed"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clear_clients_are_refused_where_tls_is_required() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = ["tls.clients = \"require\""];
+    let (_server, proxy) = proxy_with_certificate(folder.path(), &keys).await;
+    assert_eq!(ask(&proxy, "sslmode=prefer", "SELECT 1").unwrap(), "1");
+    let error = ask(&proxy, "sslmode=disable", "SELECT 1").unwrap_err();
+    assert!(error.contains("only with TLS"), "{error}");
+}
+
+/// A session goes on while the certificate is replaced, and new ones see the new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_certificate_is_taken_at_a_hang_up_signal() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_server, proxy) = proxy_with_certificate(folder.path(), &[]).await;
+    let old = std::fs::read(folder.path().join("proxy.crt")).unwrap();
+    std::fs::write(folder.path().join("old.crt"), old).unwrap();
+    let verify = |file: &str| {
+        let file = folder.path().join(file);
+        format!("sslmode=verify-full&sslrootcert={}", file.display())
+    };
+    ask(&proxy, &verify("proxy.crt"), "SELECT 1").unwrap();
+    proxy_certificate(folder.path());
+    ask(&proxy, &verify("old.crt"), "SELECT 1").unwrap();
+    proxy.hang_up().unwrap();
+    let begun = Instant::now();
+    while ask(&proxy, &verify("proxy.crt"), "SELECT 1").is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "{}", proxy.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // One that cannot be used changes nothing.
+    std::fs::write(folder.path().join("proxy.key"), "no key").unwrap();
+    proxy.hang_up().unwrap();
+    while !proxy.log().contains("the former certificate stays") {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{}", proxy.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    ask(&proxy, &verify("proxy.crt"), "SELECT 1").unwrap();
+}

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::fatal::Fatal;
 use super::relay::Relay;
 use crate::wire::auth::md5::Md5Verifier;
-use crate::wire::auth::scram::{MECHANISM, ScramServer};
+use crate::wire::auth::scram::{Binding, MECHANISM, MECHANISM_PLUS, ScramServer};
 use crate::wire::auth::{AuthError, Verifier};
 use crate::wire::limits::LOGIN_MESSAGE_BYTES_MAX;
 use crate::wire::{Credential, Fields, Socket, backend, frame};
@@ -23,6 +23,8 @@ use crate::wire::{Credential, Fields, Socket, backend, frame};
 pub(super) struct Doorstep<'a> {
     pub(super) relay: &'a Relay,
     pub(super) user: &'a str,
+    /// What the client may bind its exchange to.
+    pub(super) binding: Option<&'a [u8]>,
     pub(super) socket: &'a mut Socket,
     pub(super) buffer: &'a mut BytesMut,
     /// Written with the next message.
@@ -51,11 +53,25 @@ impl Doorstep<'_> {
     }
 
     async fn scram(&mut self, server: ScramServer) -> Result<Credential, Fatal> {
-        backend::authentication_sasl(MECHANISM, self.out);
+        let offered: &[&str] = match self.binding {
+            Some(_) => &[MECHANISM_PLUS, MECHANISM],
+            None => &[MECHANISM],
+        };
+        backend::authentication_sasl(offered, self.out);
         let first = self.next().await?;
-        let data = initial_response(&first)?;
+        let (mechanism, data) = initial_response(&first)?;
+        let binding = match (mechanism, self.binding) {
+            (MECHANISM_PLUS, Some(end_point)) => Binding::Bound(end_point.to_vec()),
+            (MECHANISM, Some(_)) => Binding::Declined,
+            (MECHANISM, None) => Binding::NotOffered,
+            (_, _) => {
+                return Err(Fatal::protocol(
+                    "client selected an invalid SASL authentication mechanism",
+                ));
+            }
+        };
         let challenge = server
-            .challenge(data)
+            .challenge(data, binding)
             .map_err(|error| self.failed(&error))?;
         backend::authentication_sasl_continue(&challenge.message, self.out);
         let last = self.next().await?;
@@ -124,20 +140,16 @@ impl Doorstep<'_> {
 }
 
 /// Takes a `SASLInitialResponse` apart.
-fn initial_response(body: &Bytes) -> Result<&[u8], Fatal> {
+fn initial_response(body: &Bytes) -> Result<(&str, &[u8]), Fatal> {
     let malformed = |_bad| Fatal::protocol("malformed SASLInitialResponse");
     let mut fields = Fields::new(body);
     let mechanism = fields.string().map_err(malformed)?;
-    if mechanism != MECHANISM.as_bytes() {
-        return Err(Fatal::protocol(
-            "client selected an invalid SASL authentication mechanism",
-        ));
-    }
+    let mechanism = std::str::from_utf8(mechanism).unwrap_or_default();
     let length = usize::try_from(fields.i32().map_err(malformed)?)
         .map_err(|_negative| Fatal::protocol("the initial SASL response is empty"))?;
     let data = fields.bytes(length).map_err(malformed)?;
     if fields.is_empty() {
-        Ok(data)
+        Ok((mechanism, data))
     } else {
         Err(Fatal::protocol("malformed SASLInitialResponse"))
     }

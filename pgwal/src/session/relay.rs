@@ -21,6 +21,7 @@ use super::registry::{Entry, Registry, Request, SessionId, SessionInfo};
 use super::startup::Startup;
 use super::state::{Unmovable, is_custom_setting};
 use super::threads::Threads;
+use super::tls::ListenerTls;
 use super::verifiers::{DEFAULT_QUERY, Verifiers};
 use crate::wire::Endpoint;
 
@@ -40,6 +41,8 @@ pub struct RelayOptions {
     /// A query for the verifier of the role `$1`, in place of reading `pg_authid`. Its first
     /// column is the verifier, or the second when it gives two.
     pub auth_query: Option<String>,
+    /// TLS for clients; without it their requests for it are declined. May be replaced later.
+    pub tls: Option<Arc<ListenerTls>>,
     /// Most clients at once, those that log in included.
     pub clients_max: usize,
     /// Most twins that are prepared at once.
@@ -57,6 +60,7 @@ impl RelayOptions {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             login_timeout: Duration::from_secs(60),
             auth_query: None,
+            tls: None,
             clients_max: 10_000,
             twins_at_once: 8,
         }
@@ -70,6 +74,7 @@ pub struct Relay {
     clients: AtomicUsize,
     threads: Threads,
     custom_settings: Mutex<BTreeSet<String>>,
+    tls: Mutex<Option<Arc<ListenerTls>>>,
     pub(super) registry: Registry,
     pub(super) cancel_keys: CancelKeys,
     pub(super) verifiers: Verifiers,
@@ -102,6 +107,7 @@ impl Relay {
             clients: AtomicUsize::new(0),
             threads,
             custom_settings: Mutex::default(),
+            tls: Mutex::new(options.tls.clone()),
             registry: Registry::default(),
             cancel_keys: CancelKeys::default(),
             verifiers: Verifiers::default(),
@@ -115,6 +121,16 @@ impl Relay {
     /// Takes a client that has just connected. Beyond the limits it is turned away.
     pub fn accept(self: &Arc<Self>, client: TcpStream, address: SocketAddr) {
         self.threads.hand_over(self, client, address);
+    }
+
+    /// Gives clients that come from now on another certificate.
+    pub fn set_tls(&self, tls: ListenerTls) {
+        *self.tls.lock() = Some(Arc::new(tls));
+    }
+
+    /// The TLS for a client that comes now.
+    pub(super) fn tls(&self) -> Option<Arc<ListenerTls>> {
+        self.tls.lock().clone()
     }
 
     /// Counts a client in, unless there are too many.

@@ -20,6 +20,7 @@ use super::registry::{Entry, LegKey, NewEntry};
 use super::relay::Relay;
 use super::session::{Identity, Session};
 use super::startup::{self, Opening, Startup};
+use super::tls::ListenerTls;
 use crate::wire::auth::AuthError;
 use crate::wire::{Conn, ConnectError, Credential, Socket, backend};
 
@@ -95,13 +96,17 @@ impl Arrival {
     async fn log_in(&mut self) -> Result<Option<Admitted>, Fatal> {
         let relay = Arc::clone(&self.relay);
         let too_late = |_elapsed| Fatal::new("57014", "canceling authentication due to timeout");
+        let tls = relay.tls();
         let opening = async {
-            let opening = startup::open(&mut self.client, &mut self.buffer).await?;
+            let opening = startup::open(&mut self.client, &mut self.buffer, tls.as_deref()).await?;
             let Opening::Session(startup) = opening else {
                 return Ok((opening, None));
             };
             startup.negotiate(&mut self.out);
-            let credential = self.doorstep(startup.user()).authenticate().await?;
+            let credential = self
+                .doorstep(startup.user(), tls.as_deref())
+                .authenticate()
+                .await?;
             Ok((Opening::Session(startup), Some(credential)))
         };
         let (opening, credential) = timeout(relay.login_timeout(), opening)
@@ -135,7 +140,7 @@ impl Arrival {
             ..
         } = error
         {
-            let refuse = async { self.doorstep(startup.user()).refuse().await };
+            let refuse = async { self.doorstep(startup.user(), tls.as_deref()).refuse().await };
             return Err(timeout(relay.login_timeout(), refuse)
                 .await
                 .map_err(too_late)?);
@@ -144,8 +149,13 @@ impl Arrival {
         Err(Fatal::connect(&error))
     }
 
-    fn doorstep<'a>(&'a mut self, user: &'a str) -> Doorstep<'a> {
+    fn doorstep<'a>(&'a mut self, user: &'a str, tls: Option<&'a ListenerTls>) -> Doorstep<'a> {
+        let binding = match &self.client {
+            Socket::Tls(_) => tls.and_then(ListenerTls::end_point),
+            Socket::Tcp(_) | Socket::Unix(_) | Socket::Closed => None,
+        };
         Doorstep {
+            binding,
             relay: &self.relay,
             user,
             socket: &mut self.client,

@@ -5,14 +5,15 @@
 //! bytes that were sent before encryption must never count as sent inside it.
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use super::fatal::Fatal;
+use super::tls::{self, ListenerTls, TlsDemand};
 use crate::wire::frontend::{
     CANCEL_REQUEST, GSSENC_REQUEST, PROTOCOL_3_0, PROTOCOL_3_2, SSL_REQUEST,
 };
 use crate::wire::limits::STARTUP_BYTES_MAX;
-use crate::wire::{Fields, backend};
+use crate::wire::{Fields, Socket, backend};
 
 /// What a client wants.
 #[derive(Debug)]
@@ -52,12 +53,19 @@ enum Packet {
 /// # Cancel safety
 /// None; a client that is cut off here has no session yet.
 pub(super) async fn open(
-    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    client: &mut Socket,
     buffer: &mut BytesMut,
+    tls: Option<&ListenerTls>,
 ) -> Result<Opening, Fatal> {
     let mut seen = Vec::new();
+    if let Some(tls) = tls
+        && begins_with_handshake(client).await?
+    {
+        encrypt(client, tls, tls::Opening::Direct).await?;
+        seen.extend([SSL_REQUEST, GSSENC_REQUEST]);
+    }
     loop {
-        let Some(packet) = read_packet(stream, buffer).await? else {
+        let Some(packet) = read_packet(client, buffer).await? else {
             return Ok(Opening::Gone);
         };
         match parse(&packet)? {
@@ -71,14 +79,57 @@ pub(super) async fn open(
                     ));
                 }
                 seen.push(code);
-                stream
-                    .write_all(b"N")
-                    .await
-                    .map_err(|_gone| Fatal::ClientGone)?;
+                match tls {
+                    Some(tls) if code == SSL_REQUEST => {
+                        answer(client, b"S").await?;
+                        encrypt(client, tls, tls::Opening::Asked).await?;
+                    }
+                    Some(_) | None => answer(client, b"N").await?,
+                }
             }
             Packet::Cancel { pid, key } => return Ok(Opening::Cancel { pid, key }),
-            Packet::Startup(startup) => return Ok(Opening::Session(startup)),
+            Packet::Startup(startup) => {
+                let demand = tls.map(ListenerTls::demand);
+                if demand == Some(TlsDemand::Require) && matches!(client, Socket::Tcp(_)) {
+                    return Err(Fatal::new(
+                        "28000",
+                        "pointsman takes connections only with TLS (sslmode=require or stricter)",
+                    ));
+                }
+                return Ok(Opening::Session(startup));
+            }
         }
+    }
+}
+
+async fn answer(client: &mut Socket, byte: &[u8; 1]) -> Result<(), Fatal> {
+    let written = client.write_all(byte).await;
+    written.map_err(|_gone| Fatal::ClientGone)
+}
+
+/// Whether the first byte is that of a TLS handshake; it stays where it is.
+async fn begins_with_handshake(client: &mut Socket) -> Result<bool, Fatal> {
+    let Socket::Tcp(stream) = client else {
+        return Ok(false);
+    };
+    let mut first = [0];
+    let peeked = stream.peek(&mut first).await;
+    peeked.map_err(|_gone| Fatal::ClientGone)?;
+    Ok(first == [tls::HANDSHAKE_RECORD])
+}
+
+/// The handshake. A client that is cut off in it is gone.
+async fn encrypt(
+    client: &mut Socket,
+    tls: &ListenerTls,
+    opening: tls::Opening,
+) -> Result<(), Fatal> {
+    match std::mem::replace(client, Socket::Closed) {
+        Socket::Tcp(stream) => {
+            *client = tls.accept(stream, opening).await?;
+            Ok(())
+        }
+        Socket::Tls(_) | Socket::Unix(_) | Socket::Closed => Err(Fatal::ClientGone),
     }
 }
 
@@ -230,10 +281,10 @@ mod tests {
     }
 
     async fn open_bytes(bytes: &[u8]) -> Result<Opening, Fatal> {
-        let (mut ours, mut theirs) = tokio::io::duplex(1 << 16);
+        let (ours, mut theirs) = tokio::net::UnixStream::pair().unwrap();
         theirs.write_all(bytes).await.unwrap();
         theirs.shutdown().await.unwrap();
-        open(&mut ours, &mut BytesMut::new()).await
+        open(&mut Socket::Unix(ours), &mut BytesMut::new(), None).await
     }
 
     #[tokio::test]

@@ -59,10 +59,12 @@ pub fn authentication_md5(salt: [u8; 4], out: &mut BytesMut) {
 }
 
 /// Writes `AuthenticationSASL` with one mechanism.
-pub fn authentication_sasl(mechanism: &str, out: &mut BytesMut) {
+pub fn authentication_sasl(mechanisms: &[&str], out: &mut BytesMut) {
     put(b'R', out, |out| {
         out.put_i32(10);
-        put_text(mechanism, out);
+        for mechanism in mechanisms {
+            put_text(mechanism, out);
+        }
         out.put_u8(0);
     });
 }

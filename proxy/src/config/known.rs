@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::{Admin, Apply, Auth, Config, ConfigError, Copy, Cutover, Fence, Sessions, Spool};
+use super::{Admin, Apply, Auth, Config, ConfigError, Copy, Cutover, Fence, Sessions, Spool, Tls};
 
 /// How alike two keys must be before one is proposed for the other.
 const LIKENESS_MIN: f64 = 0.7;
@@ -46,7 +46,7 @@ fn defaults() -> Config {
         source: String::new(),
         target: None,
         listen: ([0, 0, 0, 0], 6432).into(),
-        tls: None,
+        tls: Tls::default(),
         auth: Auth::default(),
         copy: Copy::default(),
         apply: Apply::default(),

@@ -71,7 +71,6 @@ fn keys_of_a_section_within_a_section_are_known_too() {
 #[test]
 fn what_is_not_in_this_version_is_refused_by_name() {
     for (addition, key) in [
-        ("[tls]\ncertificate = \"x\"\n", "tls"),
         (
             "[cutover]\nreads_during_hold = true\n",
             "cutover.reads_during_hold",
@@ -80,6 +79,19 @@ fn what_is_not_in_this_version_is_refused_by_name() {
     ] {
         let text = error_of(addition).to_string();
         assert!(text.contains(key) && text.contains("version"), "{text}");
+    }
+}
+
+#[test]
+fn a_certificate_without_its_key_and_demands_without_a_certificate_are_refused() {
+    for (addition, words) in [
+        ("[tls]\ncertificate = \"x\"\n", "`tls.key`"),
+        ("[tls]\nkey = \"x\"\n", "`tls.certificate`"),
+        ("[tls]\nclients = \"require\"\n", "`tls.certificate`"),
+        ("[tls]\ncertificate = \"/none\"\nkey = \"/none\"\n", "/none"),
+    ] {
+        let text = error_of(addition).to_string();
+        assert!(text.contains(words), "{text}");
     }
 }
 

@@ -19,7 +19,7 @@ use pgwal::schema::catalog::Catalog;
 use pgwal::schema::cleanup::{self, CleanupReport, FenceFate};
 use pgwal::schema::initial::{InitialDone, StreamStart};
 use pgwal::schema::setup::migration_id;
-use pgwal::session::{Relay, RelayOptions};
+use pgwal::session::{ListenerTls, Relay, RelayOptions, TlsDemand};
 use pgwal::stream::{Stream, StreamOptions};
 use pgwal::wire::{Endpoint, Secret, SqlConn};
 use router::cutover::Resolution;
@@ -30,10 +30,25 @@ use self::copy::Copy;
 use self::flow::PgFlow;
 use super::interruption::{BEGIN_AGAIN, Interruption};
 use super::{Cleanup, Engine, Finding, Level, Limits, Prepared, WhoServes};
-use crate::config::{Config, KeylessTables};
+use crate::config::{Config, KeylessTables, TlsClients};
 
 /// The word of `--accept` for large objects.
 const LARGE_OBJECTS: &str = "large-objects";
+
+/// TLS for clients as the files are now.
+fn listener_tls(config: &Config) -> anyhow::Result<Option<ListenerTls>> {
+    let Some(files) = config.tls.read()? else {
+        return Ok(None);
+    };
+    let demand = match config.tls.clients {
+        TlsClients::Allow => TlsDemand::Allow,
+        TlsClients::Require => TlsDemand::Require,
+    };
+    let authorities = files.client_ca.as_deref();
+    ListenerTls::from_pem(&files.certificate, &files.key, authorities, demand)
+        .map(Some)
+        .context("[tls] cannot be used")
+}
 
 /// The two servers and the relay in front of them.
 pub(crate) struct Postgres {
@@ -137,6 +152,7 @@ impl Engine for Postgres {
             threads,
             login_timeout: config.sessions.login_timeout.0,
             auth_query: config.auth.query.clone(),
+            tls: listener_tls(config)?.map(Arc::new),
             clients_max: config.sessions.max,
             ..RelayOptions::new(source.clone(), switch)
         })
@@ -148,6 +164,13 @@ impl Engine for Postgres {
             target,
             relay,
         })
+    }
+
+    fn reload(&self) -> anyhow::Result<()> {
+        if let Some(tls) = listener_tls(&self.config)? {
+            self.relay.set_tls(tls);
+        }
+        Ok(())
     }
 
     fn clients(&self) -> &Arc<Relay> {

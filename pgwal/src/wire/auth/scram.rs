@@ -18,6 +18,21 @@ use crate::wire::limits::SCRAM_ITERATIONS_MAX;
 /// The mechanism's name in `AuthenticationSASL`.
 pub const MECHANISM: &str = "SCRAM-SHA-256";
 
+/// The mechanism that is bound to the TLS connection (RFC 5929, `tls-server-end-point`).
+pub const MECHANISM_PLUS: &str = "SCRAM-SHA-256-PLUS";
+
+/// How an exchange stands to the TLS connection that it is made in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Binding {
+    /// There is nothing to bind to.
+    NotOffered,
+    /// The client was offered it and took [`MECHANISM`]. It must not claim that it was not offered:
+    /// somebody else would have taken the offer away.
+    Declined,
+    /// The client binds to the certificate with this hash.
+    Bound(Vec<u8>),
+}
+
 /// Iterations of the mock exchange, the server's default.
 const MOCK_ITERATIONS: u32 = 4096;
 
@@ -145,7 +160,8 @@ pub struct ScramServerChallenge {
     /// The server-first-message.
     pub message: String,
     server: ScramServer,
-    gs2_header: String,
+    /// What the client must repeat, in base64: the GS2 header and what it binds to.
+    binding: String,
     client_first_bare: String,
     nonce: String,
 }
@@ -189,10 +205,18 @@ impl ScramServer {
     /// Takes the client-first-message.
     ///
     /// # Errors
-    /// The message is malformed or demands channel binding, or there are no random bytes.
-    pub fn challenge(self, client_first: &[u8]) -> Result<ScramServerChallenge, AuthError> {
+    /// The message is malformed or does not fit `binding`, or there are no random bytes.
+    pub fn challenge(
+        self,
+        client_first: &[u8],
+        binding: Binding,
+    ) -> Result<ScramServerChallenge, AuthError> {
         let text = utf8(client_first)?;
-        let (gs2_header, bare) = split_gs2(text)?;
+        let (gs2_header, bare) = split_gs2(text, &binding)?;
+        let mut bound = gs2_header.as_bytes().to_vec();
+        if let Binding::Bound(end_point) = binding {
+            bound.extend(end_point);
+        }
         let mut attributes = bare.split(',');
         attribute(attributes.next(), "n=", "user name")?;
         let client_nonce = attribute(attributes.next(), "r=", "client nonce")?;
@@ -208,7 +232,7 @@ impl ScramServer {
                 "r={nonce},s={},i={}",
                 self.verifier.salt, self.verifier.iterations
             ),
-            gs2_header: gs2_header.to_owned(),
+            binding: STANDARD.encode(bound),
             client_first_bare: bare.to_owned(),
             nonce,
             server: self,
@@ -228,7 +252,7 @@ impl ScramServerChallenge {
         ))?;
         let mut attributes = without_proof.split(',');
         let binding = attribute(attributes.next(), "c=", "channel binding")?;
-        if binding != STANDARD.encode(&self.gs2_header) {
+        if binding != self.binding {
             return Err(AuthError::Malformed(
                 "the channel binding changed during the exchange",
             ));
@@ -268,15 +292,19 @@ impl ScramServerChallenge {
 }
 
 /// Splits the GS2 header (channel binding flag and authorization identity) from the message.
-fn split_gs2(text: &str) -> Result<(&str, &str), AuthError> {
-    for header in ["n,,", "y,,"] {
-        if let Some(bare) = text.strip_prefix(header) {
-            return Ok((header, bare));
-        }
-    }
-    Err(AuthError::Malformed(
-        "channel binding and authorization identities are not supported here",
-    ))
+fn split_gs2<'a>(text: &'a str, binding: &Binding) -> Result<(&'static str, &'a str), AuthError> {
+    let allowed: &[&'static str] = match binding {
+        Binding::NotOffered => &["n,,", "y,,"],
+        Binding::Declined => &["n,,"],
+        Binding::Bound(_) => &["p=tls-server-end-point,,"],
+    };
+    allowed
+        .iter()
+        .find_map(|header| Some((*header, text.strip_prefix(header)?)))
+        .ok_or(AuthError::Malformed(
+            "its channel binding is not the one that was offered, or it names an authorization \
+             identity",
+        ))
 }
 
 fn attribute<'a>(
@@ -330,7 +358,7 @@ mod tests {
 
     fn log_in(password: &str, server: ScramServer) -> Result<ScramKeys, AuthError> {
         let mut client = ScramSha256::new(password.as_bytes(), ChannelBinding::unsupported());
-        let challenge = server.challenge(client.message())?;
+        let challenge = server.challenge(client.message(), Binding::NotOffered)?;
         client.update(challenge.message.as_bytes()).unwrap();
         let success = challenge.check(client.message())?;
         client.finish(success.message.as_bytes()).unwrap();
@@ -344,7 +372,7 @@ mod tests {
 
         let client = ScramClient::new(keys.clone()).unwrap();
         let challenge = ScramServer::new(verifier)
-            .challenge(client.first_message().as_bytes())
+            .challenge(client.first_message().as_bytes(), Binding::NotOffered)
             .unwrap();
         let proof = client.prove(challenge.message.as_bytes()).unwrap();
         let success = challenge.check(proof.message.as_bytes()).unwrap();
@@ -384,6 +412,34 @@ mod tests {
     }
 
     #[test]
+    fn a_binding_must_be_the_one_that_was_offered_and_of_our_certificate() {
+        let bound = || Binding::Bound(b"hash".to_vec());
+        let cases = [
+            ("n,,", Binding::NotOffered, true),
+            ("y,,", Binding::NotOffered, true),
+            ("n,,", Binding::Declined, true),
+            // The offer was taken away on the way.
+            ("y,,", Binding::Declined, false),
+            ("n,,", bound(), false),
+            ("p=tls-unique,,", bound(), false),
+            ("p=tls-server-end-point,,", Binding::NotOffered, false),
+            ("p=tls-server-end-point,,", bound(), true),
+        ];
+        for (header, binding, fits) in cases {
+            let first = format!("{header}n=,r=abc");
+            let server = ScramServer::new(verifier("x"));
+            let challenge = server.challenge(first.as_bytes(), binding.clone());
+            assert_eq!(challenge.is_ok(), fits, "{header} {binding:?}");
+        }
+        let server = ScramServer::new(verifier("x"));
+        let first = b"p=tls-server-end-point,,n=,r=abc";
+        let challenge = server.challenge(first, bound()).unwrap();
+        let other = STANDARD.encode("p=tls-server-end-point,,other");
+        let error = challenge.check(format!("c={other},r=abc,p=AA").as_bytes());
+        assert!(matches!(error, Err(AuthError::Malformed(why)) if why.contains("channel binding")),);
+    }
+
+    #[test]
     fn channel_binding_garbage_and_truncated_messages_are_malformed() {
         for first in [
             "p=tls-unique,,n=,r=abc",
@@ -394,11 +450,18 @@ mod tests {
             "n,a=x,n=,r=a",
         ] {
             let server = ScramServer::new(verifier("x"));
-            assert!(server.challenge(first.as_bytes()).is_err(), "{first}");
+            assert!(
+                server
+                    .challenge(first.as_bytes(), Binding::NotOffered)
+                    .is_err(),
+                "{first}"
+            );
         }
         for last in ["", "c=biws", "c=biws,r=abc,p=AA", "p="] {
             let server = ScramServer::new(verifier("x"));
-            let challenge = server.challenge(b"n,,n=,r=abc").unwrap();
+            let challenge = server
+                .challenge(b"n,,n=,r=abc", Binding::NotOffered)
+                .unwrap();
             assert!(challenge.check(last.as_bytes()).is_err(), "{last}");
         }
     }
