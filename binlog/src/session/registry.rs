@@ -44,6 +44,15 @@ impl SessionState {
         }
     }
 
+    /// Whether its client is inside a transaction, that of a single statement included.
+    #[must_use]
+    pub fn is_in_transaction(self) -> bool {
+        match self {
+            Self::Active | Self::IdleInTransaction => true,
+            Self::Idle | Self::Waiting | Self::Ours => false,
+        }
+    }
+
     fn code(self) -> u64 {
         match self {
             Self::Idle => 0,
@@ -95,6 +104,8 @@ pub struct SessionInfo {
     pub state: SessionState,
     /// For how long.
     pub state_age: Duration,
+    /// How long ago it began the transaction that it is in, if it is in one.
+    pub transaction_age: Option<Duration>,
     /// The side it is connected to.
     pub side: Side,
     /// The id of its connection there, as the server's process list has it.
@@ -196,6 +207,8 @@ pub(super) struct Entry {
     born: Instant,
     /// Milliseconds since `born` of the last change, times 8, plus the state's code.
     state: AtomicU64,
+    /// Milliseconds since `born` of the moment when it began its transaction, if it is in one.
+    transaction_since: AtomicU64,
     /// Whether the client ran something since the state was read.
     dirty: AtomicBool,
     pub(super) legs: Mutex<Legs>,
@@ -224,6 +237,7 @@ impl Entry {
             application: new.application,
             born: Instant::now(),
             state: AtomicU64::new(SessionState::Idle.code()),
+            transaction_since: AtomicU64::new(0),
             dirty: AtomicBool::new(false),
             legs: Mutex::new(Legs {
                 current: new.leg,
@@ -244,6 +258,9 @@ impl Entry {
     #[inline]
     pub(super) fn set_state(&self, state: SessionState) {
         let age_ms = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX >> 3);
+        if state.is_in_transaction() && !self.state().is_in_transaction() {
+            self.transaction_since.store(age_ms, Ordering::Relaxed);
+        }
         self.state
             .store((age_ms << 3) | state.code(), Ordering::Relaxed);
     }
@@ -274,6 +291,8 @@ impl Entry {
     pub(super) fn info(&self) -> SessionInfo {
         let word = self.state.load(Ordering::Relaxed);
         let now = self.born.elapsed();
+        let state = SessionState::from_code(word & 7);
+        let since = Duration::from_millis(self.transaction_since.load(Ordering::Relaxed));
         let (user, database) = self.names.lock().clone();
         let legs = self.legs.lock();
         SessionInfo {
@@ -282,8 +301,11 @@ impl Entry {
             user,
             database,
             application: self.application.clone(),
-            state: SessionState::from_code(word & 7),
+            state,
             state_age: now.saturating_sub(Duration::from_millis(word >> 3)),
+            transaction_age: state
+                .is_in_transaction()
+                .then(|| now.saturating_sub(since)),
             side: legs.current.side,
             backend_id: legs.current.id,
             twin_ready: legs.twin.is_some(),
