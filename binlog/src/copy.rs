@@ -1,1 +1,198 @@
-//! The copy of the rows, from a consistent snapshot of the source to the target.
+//! The copy of the rows: from the source's snapshot straight into the target's tables.
+//!
+//! Workers take tables from a list, biggest first; a large table is read in several ranges of its
+//! key at once. Each worker has one connection in the source's snapshot and one to the target.
+//!
+//! # Guarantees
+//! A table is either copied, with the watermark of the snapshot it was read under in the same
+//! transaction as its last rows, or it is not. The numbers of rows read and written are compared,
+//! and a value that the target changes to make it fit (it warns of each) ends the copy. A table
+//! whose definition changed since the snapshot is not copied under it, but asks for a newer one.
+//!
+//! # Resumption
+//! [`run`] copies what is not recorded as copied. After a lost snapshot or a crash it is called
+//! again with a new snapshot: finished tables keep their watermarks, a table in work is emptied
+//! and begun again.
+//!
+//! # Crash behaviour
+//! A broken connection to the target rolls back the range in work and it is done again. Whether a
+//! commit that got no answer took place is told by the bookkeeping in the same transaction.
+
+mod error;
+mod lines;
+mod pipe;
+mod plan;
+mod progress;
+mod records;
+pub mod snapshot;
+mod target;
+mod throttle;
+mod values;
+mod worker;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use router::Side;
+use tokio::task::JoinSet;
+
+pub use error::{CopyError, Remedy};
+pub use progress::{CopyProgress, TableProgress, TableStatus};
+pub use records::{CopiedTable, copied_tables};
+pub use snapshot::Snapshot;
+
+use crate::name::quote_identifier;
+use crate::schema::catalog::Table;
+use crate::schema::error::SchemaError;
+use crate::wire::{Endpoint, SqlConn};
+use plan::Measured;
+use throttle::Throttle;
+use worker::{Ended, Shared, Worker};
+
+/// How to copy.
+#[derive(Debug, Clone)]
+pub struct CopyOptions {
+    /// Connections to each server.
+    pub workers: usize,
+    /// The most that is read from the source, all workers together.
+    pub bytes_per_second: Option<u64>,
+    /// A table larger than this is read in ranges of about this size, each one transaction.
+    pub range_bytes: u64,
+    /// Our name on the target.
+    pub program_name: String,
+    /// How often one range is tried again after a broken connection.
+    pub retries: u32,
+    /// The pause before the first retry; it doubles.
+    pub retry_pause: Duration,
+    /// What comes with the rows when the target does not allow `LOAD DATA LOCAL`.
+    pub loading: Loading,
+}
+
+/// How rows are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loading {
+    /// By `LOAD DATA LOCAL`.
+    LoadData,
+    /// By `INSERT` of many rows.
+    Insert,
+}
+
+impl Default for CopyOptions {
+    fn default() -> Self {
+        Self {
+            workers: 4,
+            bytes_per_second: None,
+            range_bytes: 64 << 20,
+            program_name: "pointsman_copy".to_owned(),
+            retries: 10,
+            retry_pause: Duration::from_millis(200),
+            loading: Loading::LoadData,
+        }
+    }
+}
+
+/// How a target can be written to: `LOAD DATA LOCAL` where `local_infile` is on.
+///
+/// # Errors
+/// The target could not be asked.
+pub async fn loading_of(target: &SqlConn) -> Result<Loading, SchemaError> {
+    let row = target.query_first("SELECT @@GLOBAL.local_infile").await;
+    let row = row.map_err(SchemaError::sql(Side::Target, "asking for local_infile"))?;
+    Ok(match row.as_ref().and_then(|row| row.text(0)) {
+        Some("1" | "ON") => Loading::LoadData,
+        Some(_) | None => Loading::Insert,
+    })
+}
+
+/// Copies the tables that are not yet recorded as copied.
+///
+/// # Errors
+/// [`CopyError::SnapshotLost`] and [`CopyError::SnapshotStale`] ask for another call with a new
+/// snapshot; what is copied stays. Others say what to do.
+pub async fn run(
+    target: &Endpoint,
+    tables: &[Table],
+    mut snapshot: Snapshot,
+    options: &CopyOptions,
+    progress: &Arc<CopyProgress>,
+) -> Result<(), CopyError> {
+    let records = records::Records::open(target, &options.program_name).await?;
+    let copied = records.register(tables).await?;
+    progress.begin(tables, &copied);
+    let left = tables.iter().filter(|table| !copied.contains(&table.name));
+    let measured = measure(left, &snapshot, options).await?;
+    let plan = plan::Plan::new(measured, options);
+    for table in plan.split_tables() {
+        records.empty_split_table(table).await?;
+    }
+    drop(records);
+    let mut readers = std::mem::take(&mut snapshot.readers);
+    readers.truncate(plan.jobs_left());
+    let shared = Arc::new(Shared {
+        target: target.clone(),
+        options: options.clone(),
+        plan,
+        throttle: Throttle::new(options.bytes_per_second),
+        progress: Arc::clone(progress),
+    });
+    let mut tasks = JoinSet::new();
+    for reader in readers {
+        tasks.spawn(Worker::new(Arc::clone(&shared), reader).run());
+    }
+    let mut outcome = Ok(());
+    while let Some(ended) = tasks.join_next().await {
+        let result = match ended {
+            Ok(Ok(Ended::Done | Ended::SnapshotGone)) => Ok(()),
+            Ok(Err(error)) => Err(error),
+            Err(error) if error.is_cancelled() => continue,
+            Err(_panic) => Err(CopyError::WorkerPanicked),
+        };
+        if outcome.is_ok() && result.is_err() {
+            outcome = result;
+            // The others stop at once: their transactions are rolled back by the servers.
+            tasks.abort_all();
+        }
+    }
+    // A worker whose snapshot died gave its job back; perhaps nobody was left to take it.
+    if outcome.is_ok() && shared.plan.jobs_left() > 0 {
+        return Err(CopyError::SnapshotLost);
+    }
+    drop(snapshot);
+    outcome
+}
+
+/// The smallest and largest keys of the tables that are worth reading in ranges.
+async fn measure(
+    tables: impl Iterator<Item = &Table>,
+    snapshot: &Snapshot,
+    options: &CopyOptions,
+) -> Result<Vec<Measured>, CopyError> {
+    let mut measured = Vec::new();
+    let reader = snapshot.readers.first().ok_or(CopyError::SnapshotLost)?;
+    for table in tables {
+        let worth_it = snapshot.is_common() && plan::ranges_of(table, options) > 1;
+        let mut bounds = None;
+        if let Some(column) = plan::range_column(table).filter(|_| worth_it) {
+            let column = quote_identifier(&column.name);
+            let name = table.name.quoted();
+            let query = format!("SELECT MIN({column}), MAX({column}) FROM {name}");
+            let row = match reader.client.query_first(&query).await {
+                Ok(row) => row,
+                Err(source) => match error::fault(Side::Source, &table.name, source) {
+                    error::Fault::Transient(error) | error::Fault::Definite(error) => {
+                        return Err(error);
+                    }
+                    error::Fault::SnapshotGone | error::Fault::CopiedBefore => {
+                        return Err(CopyError::SnapshotLost);
+                    }
+                },
+            };
+            bounds = row.and_then(|row| Some((row.parse(0).ok()?, row.parse(1).ok()?)));
+        }
+        measured.push(Measured {
+            table: table.clone(),
+            bounds,
+        });
+    }
+    Ok(measured)
+}

@@ -7,6 +7,7 @@ pub mod apply;
 pub mod check;
 pub mod copy;
 pub mod movement;
+pub mod name;
 pub mod position;
 pub mod schema;
 pub mod session;

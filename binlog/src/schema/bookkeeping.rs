@@ -54,8 +54,13 @@ pub const SOURCE_TABLES: &[&str] = &[
 /// * `copied_range`: the ranges that are copied of a large table that is not yet `copied`, each
 ///   with the watermark of its own snapshot. Bounds are SQL literals; NULL is open.
 /// * `schema_step`: steps of the schema that are done.
-/// * `found_object`: what stood on the server before us; `abort` drops the rest.
+/// * `found_object`: what `abort` must know: `found` are databases that stood there before us,
+///   `moved` those that we fill.
+/// * `deferred`: statements that make what comes after the rows (indexes, foreign keys, triggers,
+///   events), as the source had them at the snapshot; `done` once they ran.
 /// * `undo`: statements that take back what was done outside our database, newest first.
+/// * `saved_event`: events that are `ENABLED` on the source and made disabled here; the switch enables
+///   them and takes their rows away.
 /// * `progress`: a row a lane: everything up to `position` is applied.
 /// * `ddl_intent`: the definition statement that is being applied, or was applied last, and where
 ///   it stands in the stream; `state` is `begun` or `done`. `before_state` tells what it found.
@@ -100,9 +105,28 @@ pub const TARGET_TABLES: &[&str] = &[
         name  VARCHAR(160) NOT NULL,
         PRIMARY KEY (kind, name)
     ) ENGINE=InnoDB",
+    "CREATE TABLE IF NOT EXISTS pointsman.deferred (
+        position              BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+        stage                 VARCHAR(16) NOT NULL,
+        kind                  VARCHAR(16) NOT NULL,
+        schema_name           VARCHAR(64) NOT NULL,
+        object_name           VARCHAR(64) NOT NULL,
+        part_name             VARCHAR(64),
+        sql_mode              TEXT,
+        charset_client        VARCHAR(64),
+        collation_connection  VARCHAR(64),
+        time_zone             VARCHAR(64),
+        statement             LONGTEXT NOT NULL,
+        done                  TINYINT NOT NULL DEFAULT 0
+    ) ENGINE=InnoDB",
     "CREATE TABLE IF NOT EXISTS pointsman.undo (
         position   BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
         statement  MEDIUMTEXT NOT NULL
+    ) ENGINE=InnoDB",
+    "CREATE TABLE IF NOT EXISTS pointsman.saved_event (
+        schema_name  VARCHAR(64) NOT NULL,
+        event_name   VARCHAR(64) NOT NULL,
+        PRIMARY KEY (schema_name, event_name)
     ) ENGINE=InnoDB",
     "CREATE TABLE IF NOT EXISTS pointsman.progress (
         lane         INT NOT NULL PRIMARY KEY,

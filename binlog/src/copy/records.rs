@@ -1,0 +1,125 @@
+//! The copy's bookkeeping on the target: which tables are copied, under which watermark.
+
+use std::collections::HashSet;
+
+use router::Side;
+
+use super::CopyError;
+use crate::name::{QualifiedName, quote_literal};
+use crate::position::Position;
+use crate::schema::catalog::Table;
+use crate::schema::error::SchemaError;
+use crate::wire::{Endpoint, SqlConn};
+
+/// A copied table.
+#[derive(Debug, Clone)]
+pub struct CopiedTable {
+    /// The table.
+    pub name: QualifiedName,
+    /// Changes up to here are in the copy.
+    pub watermark: Position,
+    /// Rows copied.
+    pub rows: u64,
+    /// Bytes copied, as the source sent them.
+    pub bytes: u64,
+}
+
+/// Rows a statement of bookkeeping may have.
+const ROWS_AT_ONCE: usize = 500;
+
+/// All tables that are copied, with their watermarks.
+///
+/// # Errors
+/// The query failed, or a watermark is unreadable.
+pub async fn copied_tables(target: &SqlConn) -> Result<Vec<CopiedTable>, SchemaError> {
+    let query = "SELECT schema_name, table_name, watermark, `rows`, bytes
+                 FROM pointsman.table_copy WHERE copied = 1 ORDER BY 1, 2";
+    let rows = target.query(query).await.map_err(SchemaError::sql(
+        Side::Target,
+        "reading which tables are copied",
+    ))?;
+    rows.iter()
+        .map(|row| {
+            let word = |index| row.text(index).unwrap_or_default();
+            let name = QualifiedName::new(word(0), word(1));
+            match word(2).parse() {
+                Ok(watermark) => Ok(CopiedTable {
+                    name,
+                    watermark,
+                    rows: row.parse(3).unwrap_or(0),
+                    bytes: row.parse(4).unwrap_or(0),
+                }),
+                Err(_bad) => Err(SchemaError::Unreadable {
+                    side: Side::Target,
+                    what: format!("the watermark of {name}"),
+                }),
+            }
+        })
+        .collect()
+}
+
+/// The condition that finds a table's rows in our tables.
+pub(super) fn place(table: &QualifiedName) -> String {
+    format!(
+        "WHERE schema_name = {} AND table_name = {}",
+        quote_literal(&table.schema),
+        quote_literal(&table.name)
+    )
+}
+
+pub(super) struct Records {
+    client: SqlConn,
+}
+
+impl Records {
+    pub(super) async fn open(target: &Endpoint, name: &str) -> Result<Self, CopyError> {
+        let client = target
+            .connect_sql(name)
+            .await
+            .map_err(|source| CopyError::Connect {
+                side: Side::Target,
+                source,
+            })?;
+        Ok(Self { client })
+    }
+
+    /// Makes a row for each table that has none; gives the names of the copied ones.
+    pub(super) async fn register(
+        &self,
+        tables: &[Table],
+    ) -> Result<HashSet<QualifiedName>, CopyError> {
+        for some in tables.chunks(ROWS_AT_ONCE) {
+            let tuples: Vec<String> = some
+                .iter()
+                .map(|table| {
+                    let schema = quote_literal(&table.name.schema);
+                    let name = quote_literal(&table.name.name);
+                    format!("({schema}, {name})")
+                })
+                .collect();
+            let insert = format!(
+                "INSERT IGNORE INTO pointsman.table_copy (schema_name, table_name) VALUES {}",
+                tuples.join(", ")
+            );
+            let inserted = self.client.execute(&insert).await;
+            inserted.map_err(SchemaError::sql(Side::Target, "listing the tables to copy"))?;
+        }
+        let copied = copied_tables(&self.client).await?;
+        Ok(copied.into_iter().map(|table| table.name).collect())
+    }
+
+    /// Empties a table that is going to be copied in ranges, and forgets its earlier ranges: they
+    /// were read under another snapshot.
+    pub(super) async fn empty_split_table(&self, table: &Table) -> Result<(), CopyError> {
+        let name = &table.name;
+        for statement in [
+            "SET SESSION foreign_key_checks = 0".to_owned(),
+            format!("TRUNCATE TABLE {}", name.quoted()),
+            format!("DELETE FROM pointsman.copied_range {}", place(name)),
+        ] {
+            let emptied = self.client.execute(&statement).await;
+            emptied.map_err(SchemaError::sql(Side::Target, format!("emptying {name}")))?;
+        }
+        Ok(())
+    }
+}

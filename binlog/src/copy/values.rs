@@ -1,0 +1,194 @@
+//! How the values of each column travel, so that the target stores exactly what the source has.
+//!
+//! The source's connections have no result character set: text comes as its column's own bytes,
+//! and is stored as bytes. What the text protocol cannot carry exactly is asked for in another
+//! form: a FLOAT as the DOUBLE that it equals (its text is rounded), ENUM and SET as numbers (the
+//! empty string of an invalid ENUM, index 0, looks like a label).
+
+use crate::name::quote_identifier;
+use crate::schema::catalog::{Column, Table};
+use crate::schema::enum_labels;
+
+/// How a column's values travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Carriage {
+    /// As the server's text: numbers, dates.
+    Plain,
+    /// As bytes: text in its column's character set, binary strings, BIT, geometries, vectors.
+    Bytes,
+    /// As the text of a DOUBLE.
+    Double,
+    /// As a number with this many digits, so that no label looks like it.
+    Ordinal { digits: usize },
+    /// As text that must be told to be UTF-8.
+    Json,
+}
+
+/// How the target takes a column's values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Lane {
+    /// The column's name.
+    pub(super) column: String,
+    /// How its values travel.
+    pub(super) carriage: Carriage,
+}
+
+/// The most digits of a number that the servers read as an ENUM's ordinal: 5; as a SET's bits: 21.
+const ENUM_DIGITS_MAX: usize = 5;
+const SET_DIGITS_MAX: usize = 21;
+
+/// How a table's rows travel.
+pub(super) fn lanes(table: &Table) -> Vec<Lane> {
+    table
+        .carried_columns()
+        .map(|column| Lane {
+            column: column.name.clone(),
+            carriage: carriage_of(column),
+        })
+        .collect()
+}
+
+fn carriage_of(column: &Column) -> Carriage {
+    match column.data_type.as_str() {
+        "float" | "double" | "real" => Carriage::Double,
+        "enum" => ordinal(column, ENUM_DIGITS_MAX),
+        "set" => ordinal(column, SET_DIGITS_MAX),
+        "json" => Carriage::Json,
+        "tinyint" | "smallint" | "mediumint" | "int" | "integer" | "bigint" | "decimal"
+        | "numeric" | "year" | "date" | "time" | "datetime" | "timestamp" => Carriage::Plain,
+        // Text, binary, bits, geometries, vectors, and what a later version brings.
+        _other => Carriage::Bytes,
+    }
+}
+
+/// The number of digits under which no label can be taken for a number.
+fn ordinal(column: &Column, digits_max: usize) -> Carriage {
+    let labels = enum_labels::of_type(&column.column_type);
+    // Digits of other scripts may be equal to ours in the column's collation.
+    let taken = |digits: usize| {
+        labels.iter().any(|label| {
+            let label = label.trim_end();
+            label.chars().count() == digits && label.chars().all(char::is_numeric)
+        })
+    };
+    // The numbers of long lists have five digits; those of full sets twenty.
+    let least = labels.len().max(1).to_string().len();
+    let least = if digits_max == SET_DIGITS_MAX {
+        20
+    } else {
+        least
+    };
+    match (least..=digits_max).find(|digits| !taken(*digits)) {
+        Some(digits) => Carriage::Ordinal { digits },
+        None => Carriage::Bytes,
+    }
+}
+
+/// The list after SELECT.
+pub(super) fn select_list(lanes: &[Lane]) -> String {
+    let list: Vec<String> = lanes
+        .iter()
+        .map(|lane| {
+            let name = quote_identifier(&lane.column);
+            match lane.carriage {
+                Carriage::Plain | Carriage::Bytes | Carriage::Json => name,
+                // Not `+ 0`: that would lose the sign of -0.
+                Carriage::Double => format!("{name} * 1E0"),
+                Carriage::Ordinal { digits } => format!("LPAD({name} + 0, {digits}, '0')"),
+            }
+        })
+        .collect();
+    list.join(", ")
+}
+
+/// The list of columns of `LOAD DATA`, and what follows it.
+pub(super) fn load_list(lanes: &[Lane]) -> String {
+    let mut list = Vec::new();
+    let mut set = Vec::new();
+    for (at, lane) in lanes.iter().enumerate() {
+        let name = quote_identifier(&lane.column);
+        match lane.carriage {
+            Carriage::Json => {
+                list.push(format!("@v{at}"));
+                set.push(format!("{name} = CONVERT(@v{at} USING utf8mb4)"));
+            }
+            Carriage::Plain | Carriage::Bytes | Carriage::Double | Carriage::Ordinal { .. } => {
+                list.push(name);
+            }
+        }
+    }
+    let list = list.join(", ");
+    if set.is_empty() {
+        format!("({list})")
+    } else {
+        format!("({list}) SET {}", set.join(", "))
+    }
+}
+
+/// The list of columns of `INSERT`.
+pub(super) fn insert_list(lanes: &[Lane]) -> String {
+    let list: Vec<String> = lanes
+        .iter()
+        .map(|lane| quote_identifier(&lane.column))
+        .collect();
+    list.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::catalog::{ColumnOrigin, Nullability, Visibility};
+
+    fn column(name: &str, column_type: &str) -> Column {
+        let data_type = column_type.split('(').next().unwrap_or_default();
+        Column {
+            name: name.to_owned(),
+            data_type: data_type.to_owned(),
+            column_type: column_type.to_owned(),
+            charset: None,
+            collation: None,
+            nullability: Nullability::Nullable,
+            origin: ColumnOrigin::Stored,
+            visibility: Visibility::Visible,
+        }
+    }
+
+    #[test]
+    fn ordinals_never_look_like_labels() {
+        let of = |text| carriage_of(&column("e", text));
+        assert_eq!(of("enum('a','b')"), Carriage::Ordinal { digits: 1 });
+        assert_eq!(of("enum('0','2')"), Carriage::Ordinal { digits: 2 });
+        assert_eq!(of("enum('0','01')"), Carriage::Ordinal { digits: 3 });
+        assert_eq!(
+            of("enum('1','11','111','1111','11111')"),
+            Carriage::Bytes,
+            "its labels say it exactly, but for an invalid value"
+        );
+        assert_eq!(of("set('1','2')"), Carriage::Ordinal { digits: 20 });
+    }
+
+    #[test]
+    fn each_type_is_asked_for_and_given_in_its_own_form() {
+        let columns = ["a int", "f float", "e enum('x')", "j json", "t varchar(9)"];
+        let lanes: Vec<Lane> = columns
+            .iter()
+            .map(|text| {
+                let (name, column_type) = text.split_once(' ').unwrap();
+                let column = column(name, column_type);
+                Lane {
+                    carriage: carriage_of(&column),
+                    column: column.name,
+                }
+            })
+            .collect();
+        assert_eq!(
+            select_list(&lanes),
+            "`a`, `f` * 1E0, LPAD(`e` + 0, 1, '0'), `j`, `t`"
+        );
+        assert_eq!(
+            load_list(&lanes),
+            "(`a`, `f`, `e`, @v3, `t`) SET `j` = CONVERT(@v3 USING utf8mb4)"
+        );
+        assert_eq!(insert_list(&lanes), "`a`, `f`, `e`, `j`, `t`");
+    }
+}

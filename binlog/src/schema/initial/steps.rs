@@ -1,0 +1,352 @@
+//! The steps themselves.
+
+use std::collections::HashSet;
+
+use router::Side;
+
+use super::super::catalog::Catalog;
+use super::super::deferred::{self, Stage};
+use super::super::definitions::Definitions;
+use super::super::error::SchemaError;
+use super::super::identity::ServerIdentity;
+use super::super::setup::{migration_id, prepare_source, prepare_target};
+use super::super::translate::Translation;
+use super::super::{settle, structure};
+use super::records::{Phase, Record, record_position, record_step, record_streaming};
+use super::{InitialCopy, InitialDone, InitialError, InitialStep};
+use crate::copy::snapshot::{self, SnapshotOptions};
+use crate::copy::{self, CopyOptions, Remedy, Snapshot};
+use crate::name::{QualifiedName, some_of};
+use crate::wire::SqlConn;
+
+/// How many snapshots one run takes before it gives up: each has copied at least what it began.
+const SNAPSHOTS_MAX: u32 = 20;
+
+/// How often a snapshot is taken again because the application changes its definitions meanwhile.
+const UNSETTLED_MAX: u32 = 5;
+
+/// The two control connections and what was found through them.
+struct Ground<'a> {
+    source: &'a SqlConn,
+    target: &'a SqlConn,
+    catalog: Catalog,
+    translation: Translation,
+}
+
+impl InitialCopy {
+    /// Does everything that is not done yet.
+    ///
+    /// # Cancel safety
+    /// Dropping it leaves both servers in a state that a later call goes on from.
+    ///
+    /// # Errors
+    /// See [`InitialError::may_pass`] for what to do.
+    pub async fn run(&self) -> Result<InitialDone, InitialError> {
+        self.enter(InitialStep::Looking);
+        let source = self.connect(Side::Source).await?;
+        let target = self.connect(Side::Target).await?;
+        let catalog = self.look(&source).await?;
+        if self.is_streaming(&source, &target).await? {
+            self.enter(InitialStep::Done);
+            return self.outcome(&target, catalog).await;
+        }
+        let mut ground = Ground {
+            source: &source,
+            target: &target,
+            translation: Translation::new(source.version(), target.version()),
+            catalog,
+        };
+        self.refuse_unfit(&ground.catalog)?;
+        let record = self.prepare(&ground).await?;
+        Box::pin(self.copy(&mut ground, &record)).await?;
+        record_streaming(&target).await?;
+        self.enter(InitialStep::Done);
+        self.outcome(&target, ground.catalog).await
+    }
+
+    async fn look(&self, source: &SqlConn) -> Result<Catalog, SchemaError> {
+        let (scope, filter) = (self.scope(), &self.options.filter);
+        Catalog::read(source, Side::Source, &scope, filter).await
+    }
+
+    /// Whether all of this was done before; then nothing is needed but the records.
+    async fn is_streaming(&self, source: &SqlConn, target: &SqlConn) -> Result<bool, InitialError> {
+        let id = migration_id(target, Side::Target).await?;
+        if id.as_ref() != Some(&self.options.id) {
+            return Ok(false);
+        }
+        let record = Record::read(target).await?;
+        record.refuse_other_source(&ServerIdentity::read(source, Side::Source).await?)?;
+        Ok(record.phase == Phase::Streaming)
+    }
+
+    async fn outcome(
+        &self,
+        target: &SqlConn,
+        catalog: Catalog,
+    ) -> Result<InitialDone, InitialError> {
+        let record = Record::read(target).await?;
+        let copied = copy::copied_tables(target).await?;
+        let Some(start) = record.start() else {
+            return Err(SchemaError::Unreadable {
+                side: Side::Target,
+                what: "where the stream starts".to_owned(),
+            }
+            .into());
+        };
+        Ok(InitialDone {
+            start,
+            watermarks: copied
+                .into_iter()
+                .map(|table| ((table.name.schema, table.name.name), table.watermark))
+                .collect(),
+            catalog,
+        })
+    }
+
+    fn refuse_unfit(&self, catalog: &Catalog) -> Result<(), SchemaError> {
+        if catalog.databases.is_empty() {
+            let named = self.source.database.clone();
+            let database = named.unwrap_or_else(|| "of a user".to_owned());
+            return Err(SchemaError::NoDatabase { database });
+        }
+        let unsafe_engines: Vec<String> = catalog
+            .unsafe_engines()
+            .iter()
+            .map(|table| format!("{} ({})", table.name, table.engine))
+            .collect();
+        if !unsafe_engines.is_empty() {
+            let tables = some_of(&unsafe_engines);
+            return Err(SchemaError::UnsafeEngine { tables });
+        }
+        if let Some(key) = catalog.foreign_keys_to_excluded().first() {
+            return Err(SchemaError::ForeignKeyToExcluded {
+                constraint: key.name.clone(),
+                table: key.table.clone(),
+                excluded: key.references.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Our databases on both servers.
+    async fn prepare(&self, ground: &Ground<'_>) -> Result<Record, InitialError> {
+        let identity = ServerIdentity::read(ground.source, Side::Source).await?;
+        self.enter(InitialStep::Target);
+        prepare_target(ground.target, &self.options.id, &identity.to_string()).await?;
+        let record = Record::read(ground.target).await?;
+        record.refuse_other_source(&identity)?;
+        structure::claim(ground.target, &ground.catalog.databases).await?;
+        self.enter(InitialStep::Source);
+        prepare_source(ground.source, &self.options.id).await?;
+        Ok(record)
+    }
+
+    async fn copy(&self, ground: &mut Ground<'_>, record: &Record) -> Result<(), InitialError> {
+        let mut snapshot = None;
+        if record.is_done(InitialStep::Structure) {
+            self.start.send_replace(record.start());
+        } else {
+            snapshot = Some(self.structure(ground).await?);
+        }
+        let ground = &*ground;
+        if !record.is_done(InitialStep::Rows) {
+            Box::pin(self.rows_step(ground, snapshot.take())).await?;
+        }
+        drop(snapshot);
+        for (step, stages) in [
+            (InitialStep::Indexes, &[Stage::Indexes][..]),
+            (InitialStep::ForeignKeys, &[Stage::ForeignKeys][..]),
+            (InitialStep::Triggers, &[Stage::Triggers, Stage::Events][..]),
+        ] {
+            if !record.is_done(step) {
+                self.enter(step);
+                for stage in stages {
+                    self.run_stage(ground, *stage).await?;
+                }
+                record_step(ground.target, step).await?;
+            }
+        }
+        if !record.is_done(InitialStep::Analyze) {
+            self.enter(InitialStep::Analyze);
+            settle::analyze(ground.target, &ground.catalog).await?;
+            record_step(ground.target, InitialStep::Analyze).await?;
+        }
+        Ok(())
+    }
+
+    async fn run_stage(&self, ground: &Ground<'_>, stage: Stage) -> Result<(), SchemaError> {
+        let workers = match stage {
+            Stage::Indexes | Stage::ForeignKeys => self.options.workers,
+            // Their order counts.
+            Stage::Routines | Stage::Views | Stage::Triggers | Stage::Events => 1,
+        };
+        deferred::run_stage(
+            &self.target,
+            ground.target,
+            stage,
+            workers,
+            &self.options.program_name(),
+            &self.restored,
+        )
+        .await
+    }
+
+    /// The snapshot, the start of the stream, and the structure as it is at that moment.
+    async fn structure(&self, ground: &mut Ground<'_>) -> Result<Snapshot, InitialError> {
+        let (snapshot, definitions) = self.settled_snapshot(ground).await?;
+        self.enter(InitialStep::Structure);
+        structure::empty(ground.target).await?;
+        let Some(position) = snapshot.start() else {
+            return Err(copy::CopyError::SnapshotLost.into());
+        };
+        record_position(ground.target, &position).await?;
+        let start = Record::read(ground.target).await?.start();
+        self.start.send_replace(start);
+        let warnings = structure::make(
+            ground.target,
+            &ground.catalog,
+            &definitions,
+            &ground.translation,
+        )
+        .await?;
+        for warning in warnings {
+            self.warn(warning);
+        }
+        self.run_stage(ground, Stage::Routines).await?;
+        self.views(ground).await?;
+        record_step(ground.target, InitialStep::Structure).await?;
+        Ok(snapshot)
+    }
+
+    /// A view that the source itself cannot read any more is left out, and said.
+    async fn views(&self, ground: &Ground<'_>) -> Result<(), InitialError> {
+        let name = self.options.program_name();
+        let refused = deferred::run_views(&self.target, ground.target, &name).await?;
+        for failed in refused {
+            let view = &failed.deferred.name;
+            let query = format!("SELECT 1 FROM {} LIMIT 0", view.quoted());
+            if ground.source.query(&query).await.is_ok() {
+                let what = format!("making view {view}");
+                return Err(SchemaError::sql(Side::Target, what)(failed.error).into());
+            }
+            self.warn(format!(
+                "view {view} is broken on the source too (it names what does not exist); it was \
+                 not carried"
+            ));
+        }
+        Ok(())
+    }
+
+    /// A snapshot and the definitions that held when it was taken.
+    async fn settled_snapshot(
+        &self,
+        ground: &mut Ground<'_>,
+    ) -> Result<(Snapshot, Definitions), InitialError> {
+        self.enter(InitialStep::Snapshot);
+        for _ in 0..UNSETTLED_MAX {
+            let before = Definitions::read(ground.source, &ground.catalog).await;
+            let snapshot = self.new_snapshot(&ground.catalog).await?;
+            ground.catalog = self.look(ground.source).await?;
+            let definitions = Definitions::read(ground.source, &ground.catalog).await?;
+            // A counter goes on with every insert; it is no definition.
+            if before.is_ok_and(|before| before.is_same(&definitions)) {
+                return Ok((snapshot, definitions));
+            }
+            tracing::info!("definitions changed while the snapshot was taken; taking another");
+        }
+        Err(InitialError::Unsettled)
+    }
+
+    async fn new_snapshot(&self, catalog: &Catalog) -> Result<Snapshot, InitialError> {
+        let options = SnapshotOptions {
+            readers: self.options.workers.max(1),
+            patience: self.options.patience,
+            tables: catalog
+                .moved_tables()
+                .map(|table| table.name.clone())
+                .collect(),
+            program_name: self.options.program_name(),
+        };
+        let snapshot = Snapshot::take(&self.source, &options).await?;
+        self.warn(format!("the snapshot was taken {}", snapshot.method));
+        if snapshot.definitions == snapshot::Definitions::Locked {
+            self.warn(
+                "while rows are copied, definition and account statements on the source wait \
+                 (LOCK INSTANCE FOR BACKUP)"
+                    .to_owned(),
+            );
+        }
+        Ok(snapshot)
+    }
+
+    /// The rows, under as many snapshots as it takes.
+    async fn rows_step(
+        &self,
+        ground: &Ground<'_>,
+        mut snapshot: Option<Snapshot>,
+    ) -> Result<(), InitialError> {
+        self.enter(InitialStep::Rows);
+        let tables: Vec<_> = ground.catalog.moved_tables().cloned().collect();
+        let options = CopyOptions {
+            workers: self.options.workers,
+            bytes_per_second: self.options.bytes_per_second,
+            range_bytes: self.options.range_bytes,
+            program_name: self.options.program_name(),
+            loading: copy::loading_of(ground.target).await?,
+            ..CopyOptions::default()
+        };
+        if options.loading == copy::Loading::Insert {
+            self.warn(
+                "the target does not allow LOAD DATA LOCAL (local_infile is off), so rows are \
+                 inserted, which is slower"
+                    .to_owned(),
+            );
+        }
+        for _ in 0..SNAPSHOTS_MAX {
+            let current = match snapshot.take() {
+                Some(snapshot) => snapshot,
+                None => {
+                    let taken = self.new_snapshot(&ground.catalog).await?;
+                    self.refuse_drift(ground).await?;
+                    taken
+                }
+            };
+            let copied = copy::run(&self.target, &tables, current, &options, &self.rows).await;
+            match copied {
+                Ok(()) => return Ok(record_step(ground.target, InitialStep::Rows).await?),
+                Err(error) if error.remedy() == Remedy::NewSnapshot => {
+                    tracing::warn!(%error, "going on under a new snapshot");
+                    // What no newer snapshot mends is told at once.
+                    self.refuse_drift(ground).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(copy::CopyError::SnapshotLost.into())
+    }
+
+    /// The target has the structure of the start; a table that is not yet copied must still have
+    /// it on the source.
+    async fn refuse_drift(&self, ground: &Ground<'_>) -> Result<(), InitialError> {
+        let now = self.look(ground.source).await?;
+        let (scope, filter) = (self.scope(), &self.options.filter);
+        let made = Catalog::read(ground.target, Side::Target, &scope, filter).await?;
+        let copied: HashSet<QualifiedName> = copy::copied_tables(ground.target)
+            .await?
+            .into_iter()
+            .map(|table| table.name)
+            .collect();
+        let left = |table: &super::super::catalog::Table| !copied.contains(&table.name);
+        let mut drift = ground.catalog.drift(&now, left);
+        if ground.source.version().flavour == ground.target.version().flavour {
+            // A run before this one made the target; names of columns must be the same still.
+            drift.extend(made.renamed(&now, left));
+        }
+        if drift.is_empty() {
+            Ok(())
+        } else {
+            Err(InitialError::Drift(drift))
+        }
+    }
+}
