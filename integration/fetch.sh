@@ -1,20 +1,34 @@
 #!/usr/bin/env bash
 # Fetches the real servers that the tests, the demo and the benchmarks run against, once.
 #
-#   integration/fetch.sh [DIR]      DIR is POINTSMAN_SERVERS_DIR, else .servers in the project root
+#   integration/fetch.sh [DIR] [WHAT...]
+#
+# DIR is POINTSMAN_SERVERS_DIR, else .servers in the project root. WHAT is `postgres`, `mysql` or
+# `peers` (which only benchmarks and a few tests need); the first two without it.
 #
 # DIR/pg12 .. DIR/pg18: PostgreSQL servers (initdb, pg_ctl, postgres), one a major version.
 # DIR/client18: psql, pg_dump and pg_restore 18, since a dump of an 18 server needs them. They come
 # from a newer Debian than the machine's may be, so they are unpacked with their own C library and
-# run through its loader; nothing is installed.
+# run through its loader; nothing is installed. DIR/mysql97, mysql56, mariadb1011 and mariadb118 are
+# servers with their own clients, in the same way.
 #
-# Needs npm, node, tar, and for client18 apt-get and dpkg-deb. What is there already is left alone.
+# Needs npm, node, tar, apt-get and dpkg-deb, no root. What is there already is left alone.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-dir=${1:-${POINTSMAN_SERVERS_DIR:-$root/.servers}}
+dir=${POINTSMAN_SERVERS_DIR:-$root/.servers}
+case ${1:-} in
+'' | postgres | mysql | peers) ;;
+*)
+    dir=$1
+    shift
+    ;;
+esac
+[ $# -gt 0 ] || set -- postgres mysql
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
+# shellcheck source=fetch-mysql.sh
+source "$root/integration/fetch-mysql.sh"
 
 versions=(
     12.22.0-beta.15
@@ -50,41 +64,12 @@ fetch_server() {
     rm -rf "$work"
 }
 
-# A private apt state with one suite, so that the machine's own stays as it is.
 fetch_client18() {
     [ -x "$dir/client18/bin/pg_dump" ] && return 0
-    need apt-get "a Debian machine"
-    need dpkg-deb "a Debian machine"
     echo "fetching the PostgreSQL 18 client programs"
-    local work mirror key
+    local work
     work=$(mktemp -d "$dir/.fetch.XXXXXX")
-    mirror=$(sed -n 's/^URIs: *//p; s/^deb \(\[[^]]*\] \)\?\(http[^ ]*\).*/\2/p' \
-        /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | head -n 1) || true
-    key=$(sed -n 's/^Signed-By: *//p' /etc/apt/sources.list.d/debian.sources 2>/dev/null | head -n 1) || true
-    mkdir -p "$work"/{lists/partial,archives/partial,root,tree}
-    : >"$work/status"
-    echo "deb [signed-by=${key:-/usr/share/keyrings/debian-archive-keyring.gpg}] ${mirror:-http://deb.debian.org/debian} forky main" \
-        >"$work/sources.list"
-    cat >"$work/apt.conf" <<CONF
-Dir::State::Lists "$work/lists";
-Dir::State::status "$work/status";
-Dir::Cache "$work";
-Dir::Cache::Archives "$work/archives";
-Dir::Etc::SourceList "$work/sources.list";
-Dir::Etc::SourceParts "/dev/null";
-Dir::Etc::Preferences "/dev/null";
-Dir::Etc::PreferencesParts "/dev/null";
-APT::Sandbox::User "root";
-APT::Install-Recommends "false";
-APT::Architectures { "amd64"; };
-Debug::NoLocking "true";
-CONF
-    APT_CONFIG="$work/apt.conf" apt-get -qq update
-    APT_CONFIG="$work/apt.conf" apt-get -qq -y --download-only install postgresql-client-18 >/dev/null
-    for archive in "$work"/archives/*.deb; do
-        dpkg-deb --fsys-tarfile "$archive" | tar -x -C "$work/tree" --exclude='./usr/share/doc*' \
-            --exclude='./usr/share/man*' --exclude='./usr/share/locale*' --exclude='./usr/share/perl*'
-    done
+    unpack_suite forky "$work/tree" postgresql-client-18
     mkdir -p "$work/client18/bin" "$work/client18/lib"
     wrap_programs "$work/tree" "$work/client18"
     chmod -R a+rX "$work/client18"
@@ -113,8 +98,30 @@ SCRIPT
     done
 }
 
-for version in "${versions[@]}"; do
-    fetch_server "$version"
+fetch_postgres() {
+    local version
+    for version in "${versions[@]}"; do
+        fetch_server "$version"
+    done
+    fetch_client18
+}
+
+fetch_mysql() {
+    fetch_mysql97
+    fetch_mysql56
+    fetch_mariadb mariadb1011 bookworm
+    fetch_mariadb mariadb118 trixie
+}
+
+for what; do
+    case $what in
+    postgres) fetch_postgres ;;
+    mysql) fetch_mysql ;;
+    peers) fetch_peers ;;
+    *)
+        echo "fetch.sh: $what is none of postgres, mysql, peers" >&2
+        exit 2
+        ;;
+    esac
 done
-fetch_client18
-echo "servers are in $dir: $(cd "$dir" && echo pg* client18)"
+echo "servers are in $dir: $(cd "$dir" && ls -d [a-z]* | tr '\n' ' ')"

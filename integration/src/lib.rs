@@ -2,6 +2,7 @@
 //! share.
 //!
 //! * [`server`] starts and stops real PostgreSQL servers of any fetched version.
+//! * [`mysql`] does the same for MySQL and MariaDB servers.
 //! * [`binaries`] finds the programs; `integration/fetch.sh` fetches them, once.
 //! * [`proxy`] starts the real program and asks it through its own commands.
 //! * [`load`] is a load of which every commit is accounted for.
@@ -16,6 +17,7 @@ pub mod children;
 pub mod contents;
 pub mod demo;
 pub mod load;
+pub mod mysql;
 pub mod port;
 pub mod proxy;
 pub mod scratch;

@@ -13,6 +13,7 @@ mod fence;
 mod fence_fixture;
 mod journal;
 mod load;
+mod mysql;
 mod ready;
 mod relay;
 mod schema;

@@ -1,0 +1,3 @@
+//! MySQL and MariaDB: the same ideas on their servers, a module an idea.
+
+mod servers;
