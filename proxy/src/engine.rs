@@ -170,6 +170,12 @@ pub(crate) trait Engine: Send + Sync + Sized + 'static {
         timeout: Duration,
     ) -> impl Future<Output = Result<(), String>> + Send;
 
+    /// After the switch: closes the source again if it has lost its fence, as by a restart where
+    /// the fence is no durable setting.
+    fn keep_closed(&self) -> impl Future<Output = Result<(), String>> + Send {
+        std::future::ready(Ok(()))
+    }
+
     /// Removes everything of ours after the switch.
     fn finish(&self, lift_fence: bool) -> impl Future<Output = Result<Cleanup, String>>;
 

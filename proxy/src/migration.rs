@@ -12,6 +12,7 @@ mod actor;
 mod board;
 mod cutover;
 mod ending;
+mod guard;
 mod left;
 mod mover;
 mod preflight;

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use super::board::{Board, Life};
 use super::cutover::{Scene, Wanted};
 use super::left::{self, Left, LeftError, Note};
-use super::{Command, cutover, ending, preflight, pump, standing};
+use super::{Command, cutover, ending, guard, preflight, pump, standing};
 use crate::admin::protocol::{Request, Response};
 use crate::config::Config;
 use crate::engine::{Clients as _, Engine};
@@ -41,11 +41,14 @@ pub(super) struct Actor<E: Engine> {
     note: Note,
     /// The runtime that the pump runs on.
     pumps: Handle,
-    pump: Option<RunningPump>,
+    /// What copies and streams.
+    pump: Option<Running>,
+    /// What keeps the source closed after the switch.
+    guard: Option<Running>,
 }
 
-/// The task that copies and streams.
-struct RunningPump {
+/// A task that ends by itself when it is told to.
+struct Running {
     stop: CancellationToken,
     task: JoinHandle<Option<()>>,
 }
@@ -73,6 +76,7 @@ impl<E: Engine> Actor<E> {
             note,
             pumps,
             pump: None,
+            guard: None,
         })
     }
 
@@ -112,12 +116,16 @@ impl<E: Engine> Actor<E> {
             drop(answer.send(response));
         }
         self.stop_pump().await;
+        self.stop_guard().await;
     }
 
     /// Goes on with a migration that a process before this one began.
     async fn go_on(&mut self, side: Side) {
         match side {
-            Side::Target => self.board.enter(Life::Switched),
+            Side::Target => {
+                self.board.enter(Life::Switched);
+                self.start_guard();
+            }
             Side::Source => {
                 self.board.enter(Life::Proxying);
                 if self.engine.has_target() && pump::was_begun(&*self.engine, &self.shutdown).await
@@ -190,12 +198,12 @@ impl<E: Engine> Actor<E> {
             board: Arc::clone(&self.board),
         };
         let task = task::spawn_on(&self.pumps, "pump", pump.run(stop.clone()));
-        self.pump = Some(RunningPump { stop, task });
+        self.pump = Some(Running { stop, task });
     }
 
     /// Ends the pump at a window's boundary.
     async fn stop_pump(&mut self) {
-        let Some(RunningPump { stop, mut task }) = self.pump.take() else {
+        let Some(Running { stop, mut task }) = self.pump.take() else {
             return;
         };
         stop.cancel();
@@ -207,6 +215,22 @@ impl<E: Engine> Actor<E> {
             task.abort();
         }
         self.board.streaming(None);
+    }
+
+    fn start_guard(&mut self) {
+        let stop = CancellationToken::new();
+        let guard = guard::guard(Arc::clone(&self.engine), stop.clone());
+        let task = task::spawn_on(&self.pumps, "guard", guard);
+        self.guard = Some(Running { stop, task });
+    }
+
+    /// When this is over the source is not closed again behind our back.
+    async fn stop_guard(&mut self) {
+        if let Some(Running { stop, task }) = self.guard.take() {
+            stop.cancel();
+            // It has seen its own panic, and there is no other way for it to fail.
+            drop(task.await);
+        }
     }
 
     async fn cutover(&mut self, wanted: Wanted) -> Response {
@@ -228,6 +252,7 @@ impl<E: Engine> Actor<E> {
             clients.close_source_connections(SETTLE_PATIENCE).await;
             self.stop_pump().await;
             self.board.enter(Life::Switched);
+            self.start_guard();
         } else {
             // The pump may have failed meanwhile, and said so.
             self.board.back_from_cutover();
@@ -262,10 +287,13 @@ impl<E: Engine> Actor<E> {
         if let Err(error) = left.write(&self.config.spool.dir) {
             return Response::refused(format!("cannot finish: {}", words(&error)));
         }
+        self.stop_guard().await;
         let response = ending::finish(&*self.engine, lift_fence).await;
         if response.exit == Exit::Done {
             self.board.enter(Life::Finished);
             self.board.warnings(vec![NEW_SOURCE.to_owned()]);
+        } else {
+            self.start_guard();
         }
         response
     }

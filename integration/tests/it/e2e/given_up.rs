@@ -78,20 +78,8 @@ async fn a_transaction_past_the_drain_deadline_refuses_the_cutover() {
 async fn a_transaction_that_outlasts_the_drain_is_named() {
     let tried = Tried::new("cutover.drain_timeout = \"300ms\"").await;
     let long = tried.stage.client().await;
-    let source = tried.stage.source.client(DATABASE).await.unwrap();
-    source
-        .batch_execute("BEGIN; LOCK TABLE pointsman.marker IN ACCESS EXCLUSIVE MODE")
-        .await
-        .unwrap();
-    let begin = async {
-        let looking = |status: &Value| status["step"].to_string().contains("looking");
-        let what = "the sessions are prepared";
-        let proxy = &tried.stage.proxy;
-        proxy.wait_for(what, PATIENCE, looking).await.unwrap();
-        let sql = "BEGIN; INSERT INTO load_event (id, client, note) VALUES (-1, 900, '')";
-        long.batch_execute(sql).await.unwrap();
-        source.batch_execute("COMMIT").await.unwrap();
-    };
+    let sql = "BEGIN; INSERT INTO load_event (id, client, note) VALUES (-1, 900, '')";
+    let begin = tried.stage.begin_before_the_drain(&long, sql);
     let (said, ()) = tokio::join!(tried.cutover(&[]), begin);
     assert_eq!(said.code, 1, "{said}");
     assert!(said.to_string().contains("drain deadline"), "{said}");

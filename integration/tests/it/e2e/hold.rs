@@ -4,7 +4,6 @@ use std::process::Command;
 use std::time::Duration;
 
 use integration::proxy::ProxyOptions;
-use serde_json::Value;
 
 use super::stage::{DATABASE, PATIENCE, Stage, usual};
 
@@ -12,11 +11,6 @@ async fn streaming(configure: impl FnOnce(ProxyOptions) -> ProxyOptions) -> Stag
     let stage = Stage::with(14, 17, usual(), configure).await;
     stage.stream().await;
     stage
-}
-
-async fn wait_for_step(stage: &Stage, step: &str) {
-    let there = |status: &Value| status["step"] == step;
-    stage.proxy.wait_for(step, PATIENCE, there).await.unwrap();
 }
 
 fn signal(name: &str, pid: &str) {
@@ -29,9 +23,8 @@ async fn a_table_made_while_the_cutover_drains_is_not_left_behind() {
     let stage = streaming(|options| options.key("cutover.drain_timeout = \"10s\"")).await;
     let client = stage.client().await;
     let sql = "BEGIN; CREATE TABLE late (id int PRIMARY KEY); INSERT INTO late VALUES (1)";
-    client.batch_execute(sql).await.unwrap();
     let commit = async {
-        wait_for_step(&stage, "draining").await;
+        stage.begin_before_the_drain(&client, sql).await;
         client.batch_execute("COMMIT").await.unwrap();
     };
     let (said, ()) = tokio::join!(stage.proxy.cli(&["cutover"]), commit);
@@ -49,12 +42,11 @@ async fn hangs_in_the_hold(source: bool) {
     let load = stage.load(2).await;
     let client = stage.client().await;
     let sql = "BEGIN; INSERT INTO \"Odd schema\".\"No key\" VALUES ('hold', 1)";
-    client.batch_execute(sql).await.unwrap();
     load.reset_gap();
     let server = if source { &stage.source } else { &stage.target };
     let control = server.client(DATABASE).await.unwrap();
     let stop = async {
-        wait_for_step(&stage, "draining").await;
+        stage.begin_before_the_drain(&client, sql).await;
         let pid = "SELECT pid FROM pg_stat_activity WHERE application_name = 'pointsman movement'";
         let pid = control.value(pid).await.unwrap();
         signal("-STOP", &pid);

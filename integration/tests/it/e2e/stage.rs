@@ -154,6 +154,26 @@ impl Stage {
         self.proxy.wait_for_phase("streaming").await.unwrap();
     }
 
+    /// Waits until a cutover has prepared the sessions, has the client begin a transaction then, and
+    /// waits until the drain waits for it.
+    pub(super) async fn begin_before_the_drain(&self, client: &PgClient, sql: &str) {
+        let source = self.source.client(DATABASE).await.unwrap();
+        // A movement's own statement is prepared behind this.
+        source
+            .batch_execute("BEGIN; LOCK TABLE pointsman.marker IN ACCESS EXCLUSIVE MODE")
+            .await
+            .unwrap();
+        self.wait_for_step("looking").await;
+        client.batch_execute(sql).await.unwrap();
+        source.batch_execute("COMMIT").await.unwrap();
+        self.wait_for_step("draining").await;
+    }
+
+    async fn wait_for_step(&self, word: &str) {
+        let there = |status: &Value| status["step"].to_string().contains(word);
+        self.proxy.wait_for(word, PATIENCE, there).await.unwrap();
+    }
+
     /// Cuts over, which must succeed; gives the report.
     pub(super) async fn cutover(&self) -> Value {
         let said = self.proxy.done(&["cutover", "--json"]).await.unwrap();
