@@ -21,9 +21,10 @@ pub const CREATE_SCHEMA: &str =
 /// On the source: everything that must be known to put it back the way it was.
 ///
 /// * `migration`: which migration this source belongs to; the same `id` stands on the target.
-/// * `fence`: one row once a fence was ever raised; `state` is `down`, `raising`, `up` or
-///   `lowering`. `saved` holds what the settings were before, as JSON text. It becomes `raising`
-///   before the first setting is changed, so that a crash at any instant finds what to put back.
+/// * `fence`: one row once a fence was ever prepared; `state` is `down` or `raising`. `saved` holds
+///   what the settings were before, a line each. It becomes `raising` before the first setting is
+///   changed and `down` after the last is back, so that a crash at any instant finds what to put
+///   back; behind the fence nobody can write a further word.
 /// * `marker`: written at the end of the stream by servers whose fence lets us write.
 pub const SOURCE_TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS pointsman.migration (

@@ -303,9 +303,7 @@ impl Entry {
             application: self.application.clone(),
             state,
             state_age: now.saturating_sub(Duration::from_millis(word >> 3)),
-            transaction_age: state
-                .is_in_transaction()
-                .then(|| now.saturating_sub(since)),
+            transaction_age: state.is_in_transaction().then(|| now.saturating_sub(since)),
             side: legs.current.side,
             backend_id: legs.current.id,
             twin_ready: legs.twin.is_some(),
