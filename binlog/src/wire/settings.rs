@@ -13,6 +13,7 @@ pub const SESSION_SETTINGS: [&str; 2] = [
      SESSION autocommit = 1, SESSION completion_type = 'NO_CHAIN', \
      SESSION wait_timeout = 86400, SESSION net_read_timeout = 86400, \
      SESSION net_write_timeout = 86400, SESSION lock_wait_timeout = 86400, \
+     SESSION innodb_lock_wait_timeout = 50, SESSION sql_big_selects = 1, \
      SESSION foreign_key_checks = 1, SESSION unique_checks = 1, SESSION sql_auto_is_null = 0, \
      SESSION sql_safe_updates = 0, SESSION sql_select_limit = 18446744073709551615, \
      SESSION sql_quote_show_create = 1, SESSION group_concat_max_len = 16777216",
@@ -24,4 +25,5 @@ pub(super) const MYSQL_57: &str = "SET SESSION max_execution_time = 0";
 
 /// What only MariaDB has: no limit on the time of a statement, no end for a transaction that idles.
 pub(super) const MARIADB: &str = "SET SESSION max_statement_time = 0, \
-     SESSION idle_transaction_timeout = 0, SESSION idle_write_transaction_timeout = 0";
+     SESSION idle_transaction_timeout = 0, SESSION idle_write_transaction_timeout = 0, \
+     SESSION idle_readonly_transaction_timeout = 0";

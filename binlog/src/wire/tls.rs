@@ -9,6 +9,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
     CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, Error, RootCertStore,
     SignatureScheme,
@@ -102,9 +103,12 @@ async fn client_config(endpoint: &Endpoint) -> Result<ClientConfig, TlsError> {
             let key_pem = read("ssl-key", key).await?;
             let private = PrivateKeyDer::from_pem_slice(&key_pem);
             let private = private.map_err(|_none| own("private key", key))?;
-            config
-                .with_client_auth_cert(certificates, private)
-                .map_err(TlsError::SetUp)
+            let signer = aws_lc_rs::sign::any_supported_type(&private);
+            let signer = signer.map_err(|_odd| own("private key", key))?;
+            // Not by the usual way, which refuses certificates of X.509 version 1: MySQL's manual
+            // teaches to make such.
+            let ours = CertifiedKey::new(certificates, signer);
+            Ok(config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(ours))))
         }
         (Some(_) | None, Some(_) | None) => Ok(config.with_no_client_auth()),
     }

@@ -137,23 +137,20 @@ fn hidden_in(code: u16) -> Option<Hidden> {
         // ER_FOREIGN_DUPLICATE_KEY(_WITH_CHILD_INFO)
         1062 | 1586 | 1569 | 1557 => ("'", IN_QUOTES),
         1761 | 1762 => ("record '", &["' would lead "]),
-        // ER_TRUNCATED_WRONG_VALUE(_FOR_FIELD), ER_ILLEGAL_VALUE_FOR_TYPE, ER_WRONG_VALUE,
-        // ER_WRONG_VALUE_FOR_TYPE, ER_UNKNOWN_STORED..., ER_NO_PARTITION_FOR_GIVEN_VALUE
-        1292 | 1366 | 1367 | 1411 | 1525 => ("'", IN_QUOTES),
+        // ER_TRUNCATED_WRONG_VALUE(_FOR_FIELD), ER_ILLEGAL_VALUE_FOR_TYPE, ER_WRONG_VALUE(_FOR_TYPE),
+        // ER_INVALID_CHARACTER_STRING
+        1292 | 1300 | 1366 | 1367 | 1411 | 1525 => ("'", IN_QUOTES),
+        // ER_CANNOT_CONVERT_STRING
+        3854 => ("string '", &["' from "]),
+        // ER_NO_PARTITION_FOR_GIVEN_VALUE
         1526 => ("value ", &[]),
         // ER_PARSE_ERROR: a piece of the statement, and its line.
         1064 | 1149 => ("near '", &["' at line "]),
         // ER_DATA_OUT_OF_RANGE repeats the expression.
         1690 => ("in '", &[]),
-        // ER_INVALID_JSON_TEXT(_IN_PARAM), ER_INVALID_JSON_PATH
-        3140 | 3141 | 3143 => ("\"", &["\" at position "]),
         _other => return None,
     };
-    let closes = match opens {
-        "\"" => "\"",
-        "value " => "",
-        _quoted => "'",
-    };
+    let closes = if opens.ends_with('\'') { "'" } else { "" };
     Some(Hidden {
         opens,
         closes,
