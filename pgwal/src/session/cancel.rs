@@ -126,6 +126,7 @@ async fn deliver(relay: &Relay, leg: &LegKey) -> Result<(), Box<dyn Error + Send
     frontend::cancel_request(leg.pid, &leg.cancel_key, &mut request)?;
     let mut socket = endpoint.connect_socket().await?;
     socket.write_all(&request).await?;
+    socket.flush().await?;
     // The server closes when the signal is sent; a client that cancels waits for that.
     let mut rest = [0; 1];
     let _end = socket.read(&mut rest).await?;

@@ -99,10 +99,11 @@ impl Doorstep<'_> {
 
     /// Sends what is to be sent and reads the client's answer.
     async fn next(&mut self) -> Result<Bytes, Fatal> {
-        self.socket
-            .write_all(self.out)
-            .await
-            .map_err(|_gone| Fatal::ClientGone)?;
+        let sent = async {
+            self.socket.write_all(self.out).await?;
+            self.socket.flush().await
+        };
+        sent.await.map_err(|_gone| Fatal::ClientGone)?;
         self.out.clear();
         loop {
             let message = frame::take(self.buffer, LOGIN_MESSAGE_BYTES_MAX)

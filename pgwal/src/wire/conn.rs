@@ -301,7 +301,8 @@ impl Conn {
                 return Err(WireError::Closed);
             }
         }
-        Ok(())
+        // TLS keeps what the network does not take at once.
+        Ok(self.socket.flush().await?)
     }
 
     /// Runs statements by the simple protocol and gives all rows, in text form.
@@ -440,7 +441,8 @@ impl ConnWriter {
                 return Err(WireError::Closed);
             }
         }
-        Ok(())
+        // TLS keeps what the network does not take at once.
+        Ok(self.socket.flush().await?)
     }
 }
 

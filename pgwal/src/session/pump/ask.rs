@@ -74,10 +74,12 @@ impl Pump {
     }
 
     async fn exchange(&mut self, question: &BytesMut) -> Result<Answer, Fatal> {
-        self.server
-            .write_all(question)
-            .await
-            .map_err(|_gone| Fatal::ServerGone)?;
+        let server = &mut self.server;
+        let sent = async {
+            server.write_all(question).await?;
+            server.flush().await
+        };
+        sent.await.map_err(|_gone| Fatal::ServerGone)?;
         let mut rows = Vec::new();
         let mut bytes = 0;
         let mut refusal = None;
