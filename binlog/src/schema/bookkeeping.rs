@@ -62,7 +62,8 @@ pub const SOURCE_TABLES: &[&str] = &[
 /// * `undo`: statements that take back what was done outside our database, newest first.
 /// * `saved_event`: events that are `ENABLED` on the source and made disabled here; the switch enables
 ///   them and takes their rows away.
-/// * `progress`: a row a lane: everything up to `position` is applied.
+/// * `progress`: a row a lane: everything up to `position` is applied. `windows` counts, so that the
+///   first change of each of the applier's transactions is one of this row.
 /// * `ddl_intent`: the definition statement that is being applied, or was applied last, and where
 ///   it stands in the stream; `state` is `begun` or `done`. `before_state` tells what it found.
 /// * `movement`: a row an epoch; `pending` -> `switched` or `pending` -> `aborted`, by
@@ -132,7 +133,8 @@ pub const TARGET_TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS pointsman.progress (
         lane         INT NOT NULL PRIMARY KEY,
         position     MEDIUMTEXT NOT NULL,
-        commit_time  BIGINT
+        commit_time  BIGINT,
+        windows      BIGINT NOT NULL DEFAULT 0
     ) ENGINE=InnoDB",
     "CREATE TABLE IF NOT EXISTS pointsman.ddl_intent (
         only_row      TINYINT NOT NULL PRIMARY KEY,

@@ -1,0 +1,152 @@
+//! Definition statements of the source, carried out on the target at their place in the stream.
+//!
+//! # Resumption
+//!
+//! A server commits a definition statement by itself, so that it cannot be one transaction with our
+//! progress. Before it, [`intent`] writes down which statement is begun and what the target's
+//! definitions look like; behind it, that it is done. After a crash in between the definitions are
+//! looked at again: if they changed, the statement took effect (nobody else defines anything on the
+//! target), and if not, it is carried out again. Where neither can be told the migration stops with
+//! the statement and its place.
+//!
+//! # What it does not do
+//!
+//! It translates nothing: a statement that the target does not understand stops the migration.
+
+mod context;
+mod fingerprint;
+mod intent;
+mod parse;
+mod words;
+
+use self::parse::{Kind, Parsed, Verb};
+use self::words::DoubleQuotes;
+use super::error::{ApplyError, DdlError, DdlWhy};
+use super::events::Ddl;
+use crate::name::QualifiedName;
+use crate::position::Position;
+use crate::schema::bookkeeping;
+use crate::schema::catalog::Scope;
+use crate::version::ServerVersion;
+use crate::wire::SqlError;
+
+pub(super) use self::intent::carry_out;
+
+/// A definition statement with its place.
+#[derive(Debug)]
+pub(super) struct Statement {
+    ddl: Ddl,
+    parsed: Parsed,
+    /// The end of its transaction, and which of the transaction's statements it is.
+    place: String,
+}
+
+/// What a statement's disappearance in a crash leaves to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    /// It may be carried out again when the definitions did not change.
+    Harmless,
+    /// It may have had an effect that does not show, unless the tables' numbers are known.
+    OnlyWithNumbers,
+}
+
+impl Statement {
+    pub(super) fn new(ddl: Ddl, committed: &Position, nth: u32) -> Self {
+        let quotes = if context::ansi_quotes(&ddl) {
+            DoubleQuotes::Names
+        } else {
+            DoubleQuotes::Text
+        };
+        let parsed = parse::parse(&ddl.sql, &ddl.schema, quotes);
+        Self {
+            place: format!("{}#{nth}", committed.file),
+            parsed,
+            ddl,
+        }
+    }
+
+    /// The statement, if it is to be carried out on the target; `None` if it is about nothing that
+    /// is moved, or about tables whose copies are newer.
+    ///
+    /// # Errors
+    /// When it cannot be repeated faithfully.
+    pub(super) fn wanted(
+        self,
+        scope: &Scope,
+        in_copy: impl Fn(&QualifiedName) -> bool,
+    ) -> Result<Option<Self>, ApplyError> {
+        let objects = &self.parsed.objects;
+        let ours = objects
+            .iter()
+            .any(|object| object.schema == bookkeeping::SCHEMA);
+        let held = objects
+            .iter()
+            .filter(|object| scope.holds(&object.schema))
+            .count();
+        match self.parsed.kind {
+            Kind::Nothing => return Ok(None),
+            Kind::Account => return Ok((!ours).then_some(self)),
+            Kind::Other => {
+                let elsewhere = !self.ddl.schema.is_empty() && !scope.holds(&self.ddl.schema);
+                if elsewhere {
+                    return Ok(None);
+                }
+                return Err(self.error(DdlWhy::Unfaithful, None));
+            }
+            Kind::Table(_) | Kind::Object | Kind::Event(_) | Kind::Database => {}
+        }
+        if held == 0 {
+            return Ok(None);
+        }
+        if held < objects.len() || self.parsed.values_may_differ {
+            return Err(self.error(DdlWhy::Unfaithful, None));
+        }
+        if matches!(self.parsed.kind, Kind::Table(_)) {
+            let copied = objects.iter().filter(|table| in_copy(table)).count();
+            if copied == objects.len() {
+                return Ok(None);
+            }
+            if copied > 0 && !matches!(self.parsed.kind, Kind::Table(Verb::Rename)) {
+                return Err(self.error(DdlWhy::Unfaithful, None));
+            }
+            if copied > 0 {
+                return Ok(None);
+            }
+        }
+        Ok(Some(self))
+    }
+
+    /// Whether it may be carried out again.
+    fn again(&self) -> Again {
+        match self.parsed.kind {
+            Kind::Table(Verb::Rename | Verb::Exchange) => Again::OnlyWithNumbers,
+            Kind::Table(Verb::Create | Verb::Alter | Verb::Drop | Verb::Truncate)
+            | Kind::Object
+            | Kind::Event(_)
+            | Kind::Database
+            | Kind::Account
+            | Kind::Nothing
+            | Kind::Other => Again::Harmless,
+        }
+    }
+
+    /// Whether a crash can leave it half done on this server: those before atomic definitions do
+    /// one table after the other.
+    fn may_be_half_done(&self, version: ServerVersion) -> bool {
+        let several = self.parsed.objects.len() > 1 || self.parsed.kind == Kind::Database;
+        several && !version.is_mysql_at_least(8, 0, 0)
+    }
+
+    fn error(&self, why: DdlWhy, source: Option<SqlError>) -> ApplyError {
+        ApplyError::Ddl(Box::new(DdlError {
+            kind: self.parsed.shown.clone(),
+            position: self.place.clone(),
+            statement: self.ddl.sql.clone(),
+            why,
+            source,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests;

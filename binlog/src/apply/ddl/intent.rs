@@ -1,0 +1,201 @@
+//! The intent record: what is begun and what is done, in `pointsman.ddl_intent`.
+
+use std::time::{Duration, Instant};
+
+use super::fingerprint::Fingerprint;
+use super::parse::{Kind, Verb};
+use super::{Again, Statement, context};
+use crate::apply::error::{ApplyError, DdlWhy, Doing};
+use crate::apply::session::Session;
+use crate::name::quote_literal;
+use crate::wire::{Endpoint, SqlConn, SqlError};
+
+/// How long a statement of a lost connection is waited for, and how often it is looked at.
+const LOST_WAIT_MAX: Duration = Duration::from_secs(30);
+const LOST_POLL: Duration = Duration::from_millis(200);
+
+/// What `pointsman.ddl_intent` says of a statement.
+#[derive(Debug)]
+enum Recorded {
+    /// Another statement, or none.
+    Nothing,
+    /// It is done.
+    Done,
+    /// An operator says that it is to be carried out again.
+    Again,
+    /// It was begun by this session, when the definitions looked so.
+    Begun { thread_id: u32, before: Fingerprint },
+}
+
+/// Carries out `statement`, unless it is done already.
+///
+/// # Errors
+/// When the target refuses it, or nobody can tell whether it took effect before a crash.
+pub(in crate::apply) async fn carry_out(
+    target: &Endpoint,
+    session: &Session,
+    statement: &Statement,
+) -> Result<(), ApplyError> {
+    match read(&session.conn, statement).await? {
+        Recorded::Done => return Ok(()),
+        Recorded::Nothing | Recorded::Again => {}
+        Recorded::Begun { thread_id, before } => {
+            wait_for_lost(session, statement, thread_id).await?;
+            let now = look(&session.lookup, statement).await?;
+            if took_effect(session, statement, &before, &now)? {
+                return done(&session.conn, statement).await;
+            }
+        }
+    }
+    let conn = Box::pin(target.connect_sql("pointsman ddl"))
+        .await
+        .map_err(ApplyError::Connect)?;
+    let before = look(&session.lookup, statement).await?;
+    begin(session, statement, conn.thread_id(), &before).await?;
+    run(&conn, statement).await?;
+    done(&session.conn, statement).await
+}
+
+async fn run(conn: &SqlConn, statement: &Statement) -> Result<(), ApplyError> {
+    let refused = |source| statement.error(DdlWhy::Refused, Some(source));
+    for setting in context::settings(&statement.ddl, conn.version()) {
+        match conn.execute(&setting.sql).await {
+            Ok(_) => {}
+            Err(error) if setting.may_fail && error.code().is_some() => {}
+            Err(error) => return Err(refused(error)),
+        }
+    }
+    conn.execute(&statement.ddl.sql).await.map_err(refused)?;
+    if let Kind::Event(Verb::Create | Verb::Alter) = statement.parsed.kind
+        && let Some(event) = statement.parsed.objects.last()
+    {
+        let word = if conn.version().is_mysql_at_least(8, 4, 0) {
+            "REPLICA"
+        } else {
+            "SLAVE"
+        };
+        let sql = format!("ALTER EVENT {} DISABLE ON {word}", event.quoted());
+        conn.execute(&sql).await.map_err(refused)?;
+    }
+    Ok(())
+}
+
+/// Whether a statement that was begun took effect.
+fn took_effect(
+    session: &Session,
+    statement: &Statement,
+    before: &Fingerprint,
+    now: &Fingerprint,
+) -> Result<bool, ApplyError> {
+    match (before.changed(now), statement.again()) {
+        (Some(true), _) if statement.may_be_half_done(session.conn.version()) => {
+            Err(statement.error(DdlWhy::Unknown, None))
+        }
+        (Some(changed), _) => Ok(changed),
+        (None, Again::Harmless) => Ok(false),
+        (None, Again::OnlyWithNumbers) => Err(statement.error(DdlWhy::Unknown, None)),
+    }
+}
+
+async fn look(conn: &SqlConn, statement: &Statement) -> Result<Fingerprint, ApplyError> {
+    let mut databases: Vec<_> = statement
+        .parsed
+        .objects
+        .iter()
+        .map(|object| object.schema.as_str())
+        .collect();
+    databases.sort_unstable();
+    databases.dedup();
+    Fingerprint::read(conn, &databases).await.map_err(intent)
+}
+
+async fn read(conn: &SqlConn, statement: &Statement) -> Result<Recorded, ApplyError> {
+    let rows = conn
+        .query("SELECT position, state, before_state FROM pointsman.ddl_intent WHERE only_row = 1")
+        .await
+        .map_err(intent)?;
+    let Some(row) = rows
+        .first()
+        .filter(|row| row.text(0) == Some(statement.place.as_str()))
+    else {
+        return Ok(Recorded::Nothing);
+    };
+    Ok(match row.text(1) {
+        Some("done") => Recorded::Done,
+        Some("again") => Recorded::Again,
+        Some(_) | None => {
+            let (thread_id, before) = row
+                .text(2)
+                .and_then(|text| text.split_once(' '))
+                .unwrap_or(("0", ""));
+            Recorded::Begun {
+                thread_id: thread_id.parse().unwrap_or(0),
+                before: Fingerprint::of_text(before),
+            }
+        }
+    })
+}
+
+/// Writes down that the statement is begun, if the progress is still where we left it.
+async fn begin(
+    session: &Session,
+    statement: &Statement,
+    thread_id: u32,
+    before: &Fingerprint,
+) -> Result<(), ApplyError> {
+    let conn = &session.conn;
+    conn.execute("BEGIN").await.map_err(intent)?;
+    session.open_window().await?;
+    let sql = format!(
+        "REPLACE INTO pointsman.ddl_intent \
+         (only_row, position, schema_name, statement, state, before_state) \
+         VALUES (1, {}, {}, {}, 'begun', {})",
+        quote_literal(&statement.place),
+        quote_literal(&statement.ddl.schema),
+        quote_literal(&statement.ddl.sql),
+        quote_literal(&format!("{thread_id} {}", before.text())),
+    );
+    conn.execute(&sql).await.map_err(intent)?;
+    conn.execute("COMMIT").await.map_err(intent)?;
+    Ok(())
+}
+
+async fn done(conn: &SqlConn, statement: &Statement) -> Result<(), ApplyError> {
+    let sql = format!(
+        "UPDATE pointsman.ddl_intent SET state = 'done' WHERE only_row = 1 AND position = {}",
+        quote_literal(&statement.place)
+    );
+    conn.execute(&sql).await.map_err(intent)?;
+    Ok(())
+}
+
+/// A statement outlives its connection: until it ends the definitions tell nothing.
+async fn wait_for_lost(
+    session: &Session,
+    statement: &Statement,
+    thread_id: u32,
+) -> Result<(), ApplyError> {
+    let began = Instant::now();
+    let sql = format!(
+        "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE ID = {thread_id} \
+         AND COMMAND = 'Query' AND ID <> CONNECTION_ID()"
+    );
+    loop {
+        let rows = session.lookup.query(&sql).await.map_err(intent)?;
+        let running = rows.first().and_then(|row| row.text(0)) != Some("0");
+        if !running {
+            return Ok(());
+        }
+        if began.elapsed() > LOST_WAIT_MAX {
+            return Err(statement.error(DdlWhy::StillRunning, None));
+        }
+        tokio::time::sleep(LOST_POLL).await;
+    }
+}
+
+fn intent(source: SqlError) -> ApplyError {
+    ApplyError::Server {
+        doing: Doing::Intent,
+        source,
+    }
+}

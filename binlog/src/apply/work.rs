@@ -1,0 +1,219 @@
+//! The net change of a table sorted into the pieces that apply it, in the order in which they must
+//! be applied: deletes, updates in place, inserts.
+
+use bytes::Bytes;
+use router::net::{Moved, NetChange, Updated};
+use router::{Cell, Key, Row};
+
+use super::compose::{Columns, ForeignKeys, RowsKind};
+use super::error::Action;
+use super::target_table::{TargetIdentity, TargetTable};
+
+/// Rows of one table to which the same is done.
+#[derive(Debug)]
+pub(super) struct Piece<'a> {
+    pub(super) table: &'a TargetTable,
+    pub(super) kind: RowsKind,
+    pub(super) foreign_keys: ForeignKeys,
+    /// Columns of the images before.
+    pub(super) before: Columns,
+    /// Columns of the images after.
+    pub(super) after: Columns,
+    pub(super) rows: Vec<Change<'a>>,
+}
+
+/// One row's change.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Change<'a> {
+    pub(super) before: Image<'a>,
+    pub(super) after: Image<'a>,
+}
+
+/// An image of a row.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Image<'a> {
+    None,
+    Key(&'a Key),
+    Row(&'a Row),
+}
+
+/// The three phases of a table's change.
+#[derive(Debug, Default)]
+pub(super) struct Pieces<'a> {
+    pub(super) deletes: Vec<Piece<'a>>,
+    pub(super) updates: Vec<Piece<'a>>,
+    pub(super) inserts: Vec<Piece<'a>>,
+}
+
+impl<'a> Pieces<'a> {
+    /// Sorts `change`.
+    pub(super) fn new(
+        table: &'a TargetTable,
+        change: &'a NetChange,
+        foreign_keys: ForeignKeys,
+    ) -> Self {
+        let mut sorted = Sorted::new(table, foreign_keys);
+        for key in &change.deletes {
+            sorted.delete(Image::Key(key), 1);
+        }
+        for Moved { from, row } in &change.moves {
+            if row.is_complete() {
+                sorted.delete(Image::Key(from), 1);
+                sorted.insert(row, 1);
+            } else {
+                // Such a one is alone in its step: nothing can be in its way.
+                sorted.update(from, row);
+            }
+        }
+        for Updated { key, row } in &change.updates {
+            sorted.update(key, row);
+        }
+        for row in &change.inserts {
+            sorted.insert(row, 1);
+        }
+        for (row, times) in &change.bag {
+            if *times < 0 {
+                sorted.delete(Image::Row(row), times.unsigned_abs());
+            } else {
+                sorted.insert(row, times.unsigned_abs());
+            }
+        }
+        sorted.into_pieces()
+    }
+}
+
+/// Pieces in the making.
+struct Sorted<'a> {
+    table: &'a TargetTable,
+    foreign_keys: ForeignKeys,
+    identity: Columns,
+    all: Columns,
+    deletes: Vec<Change<'a>>,
+    updates: Vec<(Columns, Vec<Change<'a>>)>,
+    inserts: Vec<Change<'a>>,
+}
+
+impl<'a> Sorted<'a> {
+    fn new(table: &'a TargetTable, foreign_keys: ForeignKeys) -> Self {
+        let count = table.columns.len();
+        let all = Columns::new((0..count).map(|_| true));
+        let identity = match &table.identity {
+            TargetIdentity::Key(key) => Columns::new((0..count).map(|at| key.contains(&at))),
+            TargetIdentity::WholeRow => all.clone(),
+        };
+        Self {
+            table,
+            foreign_keys,
+            identity,
+            all,
+            deletes: Vec::new(),
+            updates: Vec::new(),
+            inserts: Vec::new(),
+        }
+    }
+
+    fn delete(&mut self, before: Image<'a>, times: u64) {
+        let change = Change {
+            before,
+            after: Image::None,
+        };
+        self.deletes.extend((0..times).map(|_| change));
+    }
+
+    fn insert(&mut self, row: &'a Row, times: u64) {
+        let change = Change {
+            before: Image::None,
+            after: Image::Row(row),
+        };
+        self.inserts.extend((0..times).map(|_| change));
+    }
+
+    /// Updates are grouped by which of their columns hold values; nearly always there is one group.
+    fn update(&mut self, key: &'a Key, row: &'a Row) {
+        let present = || {
+            row.cells()
+                .iter()
+                .map(|cell| !matches!(cell, Cell::Unchanged))
+        };
+        let change = Change {
+            before: Image::Key(key),
+            after: Image::Row(row),
+        };
+        let group = self
+            .updates
+            .iter_mut()
+            .find(|(columns, _)| columns.is(present()));
+        match group {
+            Some((_, rows)) => rows.push(change),
+            None => self.updates.push((Columns::new(present()), vec![change])),
+        }
+    }
+
+    fn into_pieces(self) -> Pieces<'a> {
+        let (table, foreign_keys) = (self.table, self.foreign_keys);
+        let none = Columns::new([]);
+        let piece = |kind, before, after, rows: Vec<Change<'a>>| Piece {
+            table,
+            kind,
+            foreign_keys,
+            before,
+            after,
+            rows,
+        };
+        let mut pieces = Pieces::default();
+        if !self.deletes.is_empty() {
+            let before = self.identity.clone();
+            pieces
+                .deletes
+                .push(piece(RowsKind::Delete, before, none.clone(), self.deletes));
+        }
+        for (after, rows) in self.updates {
+            let before = self.identity.clone();
+            pieces
+                .updates
+                .push(piece(RowsKind::Update, before, after, rows));
+        }
+        if !self.inserts.is_empty() {
+            pieces
+                .inserts
+                .push(piece(RowsKind::Write, none, self.all, self.inserts));
+        }
+        pieces
+    }
+}
+
+impl Piece<'_> {
+    /// What the source did, in words.
+    pub(super) fn action(&self) -> Action {
+        match self.kind {
+            RowsKind::Write => Action::Inserted,
+            RowsKind::Update => Action::Updated,
+            RowsKind::Delete => Action::Deleted,
+        }
+    }
+}
+
+impl Image<'_> {
+    /// The values of these columns, in the columns' order; a column that the image lacks is NULL.
+    pub(super) fn cells(self, table: &TargetTable, columns: &Columns) -> Vec<(usize, Cell)> {
+        match self {
+            Image::None => Vec::new(),
+            Image::Row(row) => columns
+                .indexes()
+                .map(|column| {
+                    let cell = row.cells().get(column).cloned();
+                    (column, cell.unwrap_or(Cell::Null))
+                })
+                .collect(),
+            Image::Key(key) => {
+                let TargetIdentity::Key(order) = &table.identity else {
+                    return Vec::new();
+                };
+                let values = key.values().map(|value: Bytes| Cell::Value(value));
+                let mut cells: Vec<_> = order.iter().copied().zip(values).collect();
+                cells.sort_unstable_by_key(|(column, _)| *column);
+                cells
+            }
+        }
+    }
+}
