@@ -1,7 +1,7 @@
 //! The wire of MySQL and MariaDB: packets, the handshake and its methods of authentication, TLS,
 //! and connections of our own.
 //!
-//! Lower parts ([`packet`], [`fields`], [`lenenc`], [`handshake`], [`response`], [`column`],
+//! Lower parts ([`packet`], [`fields`], [`lenenc`], [`handshake`], [`response`], [`column`](mod@column),
 //! [`auth`]) do no input or output: they take and give bytes, and every length from a peer is
 //! checked before it is used. [`Conn`] is a connection in the client's role that knows packets and
 //! no more, which also serves the dump of the binary log; [`SqlConn`] runs SQL with the settings

@@ -1,7 +1,7 @@
 //! One connection of ours to a server, in the client's role: log-in, then packets both ways.
 //!
 //! Guarantees: frames are joined and their numbers checked, nothing larger than
-//! [`PACKET_BYTES_MAX`](super::limits::PACKET_BYTES_MAX) is taken, reading and flushing are cancel
+//! [`PACKET_BYTES_MAX`] is taken, reading and flushing are cancel
 //! safe. It does not: know what an exchange means, or reconnect. Whoever sends a command must read
 //! its whole answer.
 

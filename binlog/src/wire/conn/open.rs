@@ -112,8 +112,11 @@ async fn open(endpoint: &Endpoint, options: &ConnectOptions) -> Result<Conn, Con
     match attempt.open(endpoint.tls).await {
         // As the mysql client's PREFERRED: a server whose TLS is too old is better reached in clear
         // than not at all, and who could force this could also hide that there is TLS.
-        Err(ConnectError::Tls { source, .. }) if endpoint.tls == TlsMode::Preferred => {
-            tracing::warn!(server = %endpoint, error = %source, "TLS failed; connecting in clear");
+        Err(ConnectError::Tls {
+            source: TlsError::Handshake(error),
+            ..
+        }) if endpoint.tls == TlsMode::Preferred => {
+            tracing::warn!(server = %endpoint, %error, "TLS failed; connecting in clear");
             attempt.open(TlsMode::Disabled).await
         }
         result => result,

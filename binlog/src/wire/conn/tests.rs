@@ -265,6 +265,28 @@ async fn with_preferred_tls_that_fails_gives_way_to_a_connection_in_clear() {
 }
 
 #[tokio::test]
+async fn a_certificate_of_ours_that_cannot_be_read_is_an_error_and_no_reason_for_clear_text() {
+    let (mock, mut endpoint) = Mock::listen().await;
+    endpoint.tls = TlsMode::Preferred;
+    endpoint.tls_cert = Some("/nowhere/cert.pem".into());
+    endpoint.tls_key = Some("/nowhere/key.pem".into());
+    let (result, ()) = join!(connect(&endpoint), async {
+        let mut server = mock.accept().await;
+        let mut payload = BytesMut::new();
+        let mut greeting = greeting(native::PLUGIN, Capabilities::NONE);
+        greeting.capabilities = greeting.capabilities | Capabilities::SSL;
+        greeting.put(&mut payload);
+        server.write(&payload).await;
+        server.read().await;
+        server.closed().await;
+    });
+    match result.unwrap_err() {
+        ConnectError::Tls { source, .. } => assert!(source.to_string().contains("ssl-cert")),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
 async fn packets_of_a_dump_are_read_with_their_numbers_running_over() {
     let (mock, endpoint) = Mock::listen().await;
     let (conn, mut server) = join!(connect(&endpoint), async {
