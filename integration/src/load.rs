@@ -8,40 +8,30 @@
 //! what the client expects, so a lost update or a read from the past shows at once; at the end the
 //! counters must equal the sums of the ids found.
 //!
-//! Half of the clients speak the simple protocol and half the extended one with unnamed
-//! statements, so a session has no state beyond its startup parameters. A client connects again
+//! The URL says which engine: PostgreSQL, or MySQL and MariaDB. Half of the clients send text, half
+//! of them parameters apart from their statements. A client connects again
 //! only after its connection broke, and that counts as an error.
 
 mod account;
 mod client;
+mod connection;
+mod mysql;
+mod postgres;
 mod record;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use binlog::wire::SqlConn;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub use self::account::Account;
+use self::connection::Connection;
 use self::record::{ClientLog, Shared};
 pub use self::record::{Gap, Report};
 use crate::server::PgClient;
-
-/// The tables of the load, empty. `row` has no relation to `id`, so that a transaction that was
-/// run twice by anybody is found and not refused.
-const TABLES: &str = "
-CREATE TABLE load_event (
-    row      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    id       bigint NOT NULL,
-    client   integer NOT NULL,
-    note     text NOT NULL,
-    at       timestamptz NOT NULL DEFAULT clock_timestamp()
-);
-CREATE INDEX load_event_id ON load_event (id);
-CREATE TABLE load_counter (client integer PRIMARY KEY, total bigint NOT NULL);
-INSERT INTO load_counter SELECT number, 0 FROM generate_series(0, 999) AS number;
-";
 
 /// How many clients, and where.
 #[derive(Clone, Debug)]
@@ -88,13 +78,28 @@ impl LoadOptions {
 }
 
 impl Load {
-    /// Makes the load's tables.
+    /// Makes the load's tables in a PostgreSQL database.
     ///
     /// # Errors
     ///
     /// When they exist or may not be made.
     pub async fn prepare(client: &PgClient) -> Result<()> {
-        Ok(client.batch_execute(TABLES).await?)
+        Ok(client.batch_execute(postgres::TABLES).await?)
+    }
+
+    /// Makes the load's tables in a database of MySQL or MariaDB.
+    ///
+    /// # Errors
+    ///
+    /// When they exist or may not be made.
+    pub async fn prepare_in(client: &SqlConn, database: &str) -> Result<()> {
+        let database = binlog::wire::quote::ident(database);
+        client.execute(&format!("USE {database}")).await?;
+        for table in mysql::TABLES {
+            client.execute(table).await?;
+        }
+        client.execute(&mysql::counters()).await?;
+        Ok(())
     }
 
     /// Connects all clients, then starts them.
@@ -104,8 +109,8 @@ impl Load {
     /// When one of them cannot connect.
     pub async fn start(options: &LoadOptions) -> Result<Self> {
         let mut connections = Vec::new();
-        for _ in 0..options.clients {
-            connections.push(PgClient::connect(&options.url).await?);
+        for number in 0..i32::try_from(options.clients)? {
+            connections.push(Connection::open(&options.url, number).await?);
         }
         let shared = Arc::new(Shared::new());
         let (stop, stopped) = watch::channel(false);

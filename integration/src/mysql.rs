@@ -16,6 +16,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use binlog::wire::{Endpoint, SqlConn};
 
 pub use self::options::MySqlOptions;
 use self::process::Daemon;
@@ -165,6 +166,17 @@ impl MySqlServer {
             "mysql://{user}:{password}@127.0.0.1:{}/{database}",
             self.port()
         )
+    }
+
+    /// A connection as root.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub async fn connect(&self) -> Result<SqlConn> {
+        let endpoint: Endpoint = self.url("root", "").parse()?;
+        let connecting = Box::pin(endpoint.connect_sql("test"));
+        connecting.await.with_context(|| self.described())
     }
 
     /// Runs statements as root with the version's own CLI, without a database; gives the rows, a

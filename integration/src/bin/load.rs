@@ -6,9 +6,10 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use binlog::wire::{Endpoint, SqlConn};
 use clap::Parser;
-use integration::load::{Load, LoadOptions};
+use integration::load::{Account, Load, LoadOptions, Report};
 use integration::server::PgClient;
 use serde_json::json;
 
@@ -40,7 +41,7 @@ async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let account_url = arguments.account_url.as_ref().unwrap_or(&arguments.url);
     if arguments.prepare {
-        Load::prepare(&PgClient::connect(account_url).await?).await?;
+        prepare(account_url).await?;
     }
     let load = Load::start(&LoadOptions::new(&arguments.url).clients(arguments.clients)).await?;
     tokio::select! {
@@ -48,9 +49,7 @@ async fn main() -> Result<()> {
         interrupted = tokio::signal::ctrl_c() => interrupted?,
     }
     let report = load.stop().await?;
-    let account = report
-        .account(&PgClient::connect(account_url).await?)
-        .await?;
+    let account = account(&report, account_url).await?;
     if arguments.json {
         println!(
             "{}",
@@ -61,4 +60,27 @@ async fn main() -> Result<()> {
     }
     anyhow::ensure!(account.balances(), "the account does not balance");
     Ok(())
+}
+
+async fn prepare(url: &str) -> Result<()> {
+    if url.starts_with("postgres") {
+        return Load::prepare(&PgClient::connect(url).await?).await;
+    }
+    let (client, database) = connect(url).await?;
+    Load::prepare_in(&client, &database).await
+}
+
+async fn account(report: &Report, url: &str) -> Result<Account> {
+    if url.starts_with("postgres") {
+        return report.account(&PgClient::connect(url).await?).await;
+    }
+    let (client, database) = connect(url).await?;
+    report.account_in(&client, &database).await
+}
+
+async fn connect(url: &str) -> Result<(SqlConn, String)> {
+    let endpoint: Endpoint = url.parse()?;
+    let client = endpoint.connect_sql("account").await?;
+    let database = endpoint.database.context("the URL names no database")?;
+    Ok((client, database))
 }

@@ -3,10 +3,21 @@
 use std::collections::{HashMap, HashSet};
 
 use anyhow::{Context as _, Result};
+use binlog::wire::SqlConn;
 use serde_json::{Value, json};
 
 use super::record::Report;
+use super::{mysql, postgres};
 use crate::server::PgClient;
+
+/// What the load's tables hold.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The id and the client of each event.
+    pub(super) events: Vec<(i64, i32)>,
+    /// Each client and its total.
+    pub(super) totals: Vec<(i32, i64)>,
+}
 
 /// The outcome of a load, row by row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,32 +45,37 @@ pub struct Account {
 }
 
 impl Report {
-    /// Compares what the clients saw with the rows on a server.
+    /// Compares what the clients saw with the rows in a PostgreSQL database.
     ///
     /// # Errors
     ///
     /// When the rows cannot be read.
     pub async fn account(&self, client: &PgClient) -> Result<Account> {
+        self.judge(&postgres::found(client).await?)
+    }
+
+    /// Compares what the clients saw with the rows in a database of MySQL or MariaDB.
+    ///
+    /// # Errors
+    ///
+    /// When the rows cannot be read.
+    pub async fn account_in(&self, client: &SqlConn, database: &str) -> Result<Account> {
+        self.judge(&mysql::found(client, database).await?)
+    }
+
+    fn judge(&self, tables: &Found) -> Result<Account> {
         let mut found: HashMap<i64, u32> = HashMap::new();
         let mut sums: HashMap<i32, i64> = HashMap::new();
-        for row in client
-            .query("SELECT id, client FROM load_event", &[])
-            .await?
-        {
-            let (id, number): (i64, i32) = (row.try_get(0)?, row.try_get(1)?);
-            *found.entry(id).or_default() += 1;
-            let sum = sums.entry(number).or_default();
+        for (id, number) in &tables.events {
+            *found.entry(*id).or_default() += 1;
+            let sum = sums.entry(*number).or_default();
             *sum = sum
-                .checked_add(id)
+                .checked_add(*id)
                 .context("the sum of the ids is too large")?;
         }
         let mut wrong_totals = 0;
-        for row in client
-            .query("SELECT client, total FROM load_counter", &[])
-            .await?
-        {
-            let (number, total): (i32, i64) = (row.try_get(0)?, row.try_get(1)?);
-            wrong_totals += usize::from(sums.remove(&number).unwrap_or(0) != total);
+        for (number, total) in &tables.totals {
+            wrong_totals += usize::from(sums.remove(number).unwrap_or(0) != *total);
         }
         Ok(self.compare(&found, wrong_totals + sums.len()))
     }

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
 use tokio::sync::watch;
-use tokio_postgres::types::Type;
 
 use super::LoadOptions;
+use super::connection::{Connection, Ending};
 use super::record::{ClientLog, Shared};
-use crate::server::PgClient;
 
 /// Ids of one client lie within a range of its own.
 const IDS_PER_CLIENT: i64 = 1_000_000_000;
@@ -48,12 +46,12 @@ impl Client {
 
     pub(super) async fn run(
         mut self,
-        mut connection: PgClient,
+        mut connection: Connection,
         stopped: watch::Receiver<bool>,
     ) -> ClientLog {
         while !*stopped.borrow() {
             if connection.is_closed() {
-                match PgClient::connect(&self.options.url).await {
+                match Connection::open(&self.options.url, self.number).await {
                     Ok(again) => connection = again,
                     Err(error) => {
                         self.shared.failed(format!("connecting again: {error:#}"));
@@ -62,7 +60,7 @@ impl Client {
                     }
                 }
             }
-            self.transaction(&connection).await;
+            self.transaction(&mut connection).await;
             if !self.options.think.is_zero() {
                 tokio::time::sleep(self.options.think).await;
             }
@@ -70,7 +68,7 @@ impl Client {
         self.log
     }
 
-    async fn transaction(&mut self, connection: &PgClient) {
+    async fn transaction(&mut self, connection: &mut Connection) {
         let id = self.next_id;
         self.next_id += 1;
         let began = Instant::now();
@@ -87,10 +85,7 @@ impl Client {
                 self.shared.failed(format!("transaction {id}: {error:#}"));
                 self.log.failed.push(id);
                 // A broken connection is seen by the loop; a failed transaction must be ended.
-                connection
-                    .batch_execute("ROLLBACK")
-                    .await
-                    .unwrap_or_default();
+                connection.roll_back().await;
             }
             Outcome::Unknown(error) => {
                 self.shared
@@ -109,73 +104,17 @@ impl Client {
         self.total = Some(total);
     }
 
-    async fn attempt(&self, connection: &PgClient, id: i64) -> Outcome {
-        let before = if self.number % 2 == 0 {
-            self.simple(connection, id).await
-        } else {
-            self.extended(connection, id).await
-        };
-        let total = match before {
+    async fn attempt(&self, connection: &mut Connection, id: i64) -> Outcome {
+        let total = match connection.write(self.number, id).await {
             Ok(total) => total,
             Err(error) => return Outcome::Failed(error),
         };
-        match connection.batch_execute("COMMIT").await {
+        match connection.commit().await {
             Ok(()) => Outcome::Committed { total },
-            Err(error) if rolled_back(&error) => Outcome::Failed(error.into()),
-            Err(error) => Outcome::Unknown(error.into()),
+            Err(Ending::RolledBack(error)) => Outcome::Failed(error),
+            Err(Ending::Unknown(error)) => Outcome::Unknown(error),
         }
     }
-
-    async fn simple(&self, connection: &PgClient, id: i64) -> Result<i64> {
-        let client = self.number;
-        connection.batch_execute("BEGIN").await?;
-        connection
-            .batch_execute(&format!(
-                "INSERT INTO load_event (id, client, note) VALUES ({id}, {client}, 'simple {id}')"
-            ))
-            .await?;
-        let total = connection
-            .value(&format!(
-                "UPDATE load_counter SET total = total + {id} WHERE client = {client} \
-                 RETURNING total"
-            ))
-            .await?;
-        total.parse().context("the total is no number")
-    }
-
-    async fn extended(&self, connection: &PgClient, id: i64) -> Result<i64> {
-        connection.query_typed("BEGIN", &[]).await?;
-        let note = format!("extended {id}");
-        connection
-            .query_typed(
-                "INSERT INTO load_event (id, client, note) VALUES ($1, $2, $3)",
-                &[
-                    (&id, Type::INT8),
-                    (&self.number, Type::INT4),
-                    (&note, Type::TEXT),
-                ],
-            )
-            .await?;
-        let rows = connection
-            .query_typed(
-                "UPDATE load_counter SET total = total + $1 WHERE client = $2 RETURNING total",
-                &[(&id, Type::INT8), (&self.number, Type::INT4)],
-            )
-            .await?;
-        Ok(rows
-            .first()
-            .context("the client's counter is not there")?
-            .try_get(0)?)
-    }
-}
-
-/// Whether an error that answers a COMMIT says that nothing was committed. A session that was ended
-/// (class 57P, 08) or a connection that closed says nothing about it.
-fn rolled_back(error: &tokio_postgres::Error) -> bool {
-    error.as_db_error().is_some_and(|error| {
-        let code = error.code().code();
-        !code.starts_with("57P") && !code.starts_with("08")
-    })
 }
 
 fn microseconds(duration: Duration) -> u64 {
