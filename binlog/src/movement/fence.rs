@@ -49,7 +49,7 @@ mod saved;
 mod sessions;
 mod settings;
 mod state;
-mod transactions;
+pub(super) mod transactions;
 
 use std::time::{Duration, Instant};
 

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::counters::{CounterError, Counters};
 use super::error::Failed;
-use super::fence::{Fence, FenceError, FenceOptions};
+use super::fence::{Fence, FenceError, FenceOptions, transactions};
 use super::journal::JournalError;
 use super::marker::{MarkerError, MarkerWriter};
 use crate::wire::{SqlConn, SqlError, TextRow};
@@ -240,6 +240,8 @@ pub async fn long_transactions(
         long_after.as_secs()
     );
     let rows = source.query(&sql).await.map_err(Failed::sql(step))?;
+    // Behind the fence the list must be a new one, and here nobody waits for us.
+    tokio::time::sleep(transactions::CACHE_TIME).await;
     let read = |row: &TextRow| {
         Ok(LongTransaction {
             id: row.parse(0)?,

@@ -1,5 +1,8 @@
 //! MySQL and MariaDB: the same ideas on their servers, a module an idea.
 
+mod fence;
+mod ground;
+mod journal;
 mod load;
 mod servers;
 mod wire;

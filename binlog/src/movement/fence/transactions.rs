@@ -12,7 +12,7 @@ use crate::movement::error::Failed;
 use crate::wire::SqlConn;
 
 /// InnoDB renews the list of transactions when nobody has read it for 100 ms, else it repeats it.
-const CACHE_TIME: Duration = Duration::from_millis(120);
+pub(in crate::movement) const CACHE_TIME: Duration = Duration::from_millis(120);
 
 /// The prepared XA transactions, as XA RECOVER tells them.
 pub(super) async fn prepared(client: &SqlConn) -> Result<Vec<String>, Failed> {
