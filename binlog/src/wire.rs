@@ -1,7 +1,8 @@
 //! The wire of MySQL and MariaDB: packets, the handshake and its methods of authentication, TLS,
 //! and connections of our own.
 //!
-//! Lower parts ([`packet`], [`fields`], [`lenenc`], [`handshake`], [`response`], [`column`](mod@column),
+//! Lower parts ([`packet`], [`fields`], [`lenenc`], [`handshake`], [`response`], [`compress`],
+//! [`column`](mod@column),
 //! [`auth`]) do no input or output: they take and give bytes, and every length from a peer is
 //! checked before it is used. [`Conn`] is a connection in the client's role that knows packets and
 //! no more, which also serves the dump of the binary log; [`SqlConn`] runs SQL with the settings
@@ -13,6 +14,7 @@ pub mod auth;
 pub mod capabilities;
 pub mod column;
 pub mod command;
+pub mod compress;
 pub mod fields;
 pub mod handshake;
 pub mod lenenc;
@@ -33,7 +35,8 @@ mod sql;
 mod tls;
 
 pub use capabilities::{Capabilities, StatusFlags};
-pub use conn::{Conn, ConnParts, ConnectOptions};
+pub use compress::Compressor;
+pub use conn::{Compression, Conn, ConnParts, ConnectOptions};
 pub use endpoint::{Endpoint, EndpointError, TlsMode};
 pub use error::{ConnectError, ServerError, WireError};
 pub use fields::{FieldError, Fields};

@@ -246,6 +246,7 @@ impl Startup {
                 | Capabilities::PLUGIN_AUTH_LENENC_DATA,
             collation: self.collation,
             attributes: self.attributes.clone(),
+            ..ConnectOptions::default()
         }
     }
 }

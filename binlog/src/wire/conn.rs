@@ -14,18 +14,19 @@ use tokio::time::timeout;
 
 use super::capabilities::{Capabilities, StatusFlags};
 use super::command::COM_QUIT;
+use super::compress::{Compressor, Envelopes};
 use super::error::{ServerError, WireError};
 use super::limits::{
     LAST_WORD_TIMEOUT, LOGIN_PACKET_BYTES_MAX, PACKET_BYTES_MAX, READ_CHUNK_BYTES,
 };
-use super::packet::{self, Assembler};
+use super::packet::{self, Assembler, FrameHeader};
 use super::response::{self, OkPacket};
 use super::socket::Socket;
 use crate::version::ServerVersion;
 
 mod open;
 
-pub use open::ConnectOptions;
+pub use open::{Compression, ConnectOptions};
 
 /// Most bytes that are made room for at once while a large frame comes in: its length is only
 /// believed as far as its bytes arrive.
@@ -38,9 +39,18 @@ pub struct Conn {
     read: BytesMut,
     write: BytesMut,
     assembler: Assembler,
+    envelopes: Option<Sealed>,
     /// The number of the next frame in either direction.
     sequence: u8,
     facts: Facts,
+}
+
+/// A compressed connection: what is in envelopes, in either direction.
+#[derive(Debug)]
+struct Sealed {
+    envelopes: Envelopes,
+    read: BytesMut,
+    write: BytesMut,
 }
 
 /// What a server said of itself and the session during the log-in.
@@ -123,6 +133,14 @@ impl Conn {
         self.facts.auth_plugin
     }
 
+    /// How the connection is compressed.
+    #[must_use]
+    pub fn compressor(&self) -> Option<Compressor> {
+        self.envelopes
+            .as_ref()
+            .map(|sealed| sealed.envelopes.compressor())
+    }
+
     /// Whether nobody between us and the server can read: TLS, or a unix socket.
     #[must_use]
     pub fn is_private(&self) -> bool {
@@ -144,6 +162,9 @@ impl Conn {
     /// Puts a command behind what is to be written, in two parts: its first bytes and its text.
     pub fn queue_command(&mut self, head: &[u8], tail: &[u8]) {
         self.sequence = 0;
+        if let Some(sealed) = &mut self.envelopes {
+            sealed.envelopes.restart();
+        }
         packet::put_packet_parts(head, tail, &mut self.sequence, &mut self.write);
     }
 
@@ -156,7 +177,8 @@ impl Conn {
     /// Bytes that are queued and not yet written.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
-        self.write.len()
+        let sealed = self.envelopes.as_ref();
+        self.write.len() + sealed.map_or(0, |sealed| sealed.write.len())
     }
 
     /// Writes everything that was queued.
@@ -174,8 +196,16 @@ impl Conn {
     }
 
     async fn flush_socket(&mut self) -> Result<(), WireError> {
-        while !self.write.is_empty() {
-            if self.socket.write_buf(&mut self.write).await? == 0 {
+        let write = match &mut self.envelopes {
+            Some(sealed) => {
+                sealed.envelopes.seal(&self.write, &mut sealed.write);
+                self.write.clear();
+                &mut sealed.write
+            }
+            None => &mut self.write,
+        };
+        while !write.is_empty() {
+            if self.socket.write_buf(write).await? == 0 {
                 return Err(WireError::Closed);
             }
         }
@@ -208,10 +238,7 @@ impl Conn {
     /// # Errors
     /// A frame cannot be right.
     pub fn try_packet(&mut self) -> Result<Option<Bytes>, WireError> {
-        let taken = self
-            .assembler
-            .take(&mut self.read, &mut self.sequence, PACKET_BYTES_MAX);
-        Ok(taken?)
+        self.take(PACKET_BYTES_MAX)
     }
 
     /// Reads an answer that must be OK, and notes its status.
@@ -247,7 +274,8 @@ impl Conn {
         }
     }
 
-    /// The pieces, for a caller that does its own input and output.
+    /// The pieces, for a caller that does its own input and output. Such a caller does not ask for
+    /// [compression](ConnectOptions::compression), which is undone here and not by it.
     #[must_use]
     pub fn into_parts(self) -> ConnParts {
         ConnParts {
@@ -271,10 +299,7 @@ impl Conn {
 
     async fn read_limited(&mut self, limit_bytes: usize) -> Result<Bytes, WireError> {
         loop {
-            let taken = self
-                .assembler
-                .take(&mut self.read, &mut self.sequence, limit_bytes)?;
-            if let Some(packet) = taken {
+            if let Some(packet) = self.take(limit_bytes)? {
                 return Ok(packet);
             }
             if let ControlFlow::Break(()) = self.receive().await? {
@@ -283,14 +308,38 @@ impl Conn {
         }
     }
 
+    fn take(&mut self, limit_bytes: usize) -> Result<Option<Bytes>, WireError> {
+        // Inside envelopes the servers lose count; the envelopes have numbers of their own.
+        if self.envelopes.is_some()
+            && let Some(header) = FrameHeader::peek(&self.read)
+        {
+            self.sequence = header.sequence;
+        }
+        let taken = self
+            .assembler
+            .take(&mut self.read, &mut self.sequence, limit_bytes);
+        Ok(taken?)
+    }
+
     async fn receive(&mut self) -> Result<ControlFlow<()>, WireError> {
-        let missing = Assembler::missing_bytes(&self.read);
-        self.read
-            .reserve(missing.clamp(READ_CHUNK_BYTES, RESERVE_BYTES_MAX));
-        Ok(match self.socket.read_buf(&mut self.read).await? {
-            0 => ControlFlow::Break(()),
-            _some => ControlFlow::Continue(()),
-        })
+        let (buffer, missing) = match &mut self.envelopes {
+            Some(sealed) => {
+                let missing = Envelopes::missing_bytes(&sealed.read);
+                (&mut sealed.read, missing)
+            }
+            None => {
+                let missing = Assembler::missing_bytes(&self.read);
+                (&mut self.read, missing)
+            }
+        };
+        buffer.reserve(missing.clamp(READ_CHUNK_BYTES, RESERVE_BYTES_MAX));
+        if self.socket.read_buf(buffer).await? == 0 {
+            return Ok(ControlFlow::Break(()));
+        }
+        if let Some(sealed) = &mut self.envelopes {
+            sealed.envelopes.open(&mut sealed.read, &mut self.read)?;
+        }
+        Ok(ControlFlow::Continue(()))
     }
 }
 

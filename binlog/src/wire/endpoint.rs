@@ -9,6 +9,7 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 use router::Secret;
 
+use super::compress::Compressor;
 use super::limits::CONNECT_TIMEOUT;
 
 /// The port when the URL names none.
@@ -90,6 +91,8 @@ pub struct Endpoint {
     pub tls_cert: Option<PathBuf>,
     /// A PEM file with the private key of that certificate.
     pub tls_key: Option<PathBuf>,
+    /// How our own connections may be compressed, the best first; the clients' never are.
+    pub compression: Vec<Compressor>,
     /// How long a connection attempt, log-in included, may take.
     pub connect_timeout: Duration,
 }
@@ -122,7 +125,7 @@ pub enum EndpointError {
     HalfCertificate,
     /// A parameter that nobody knows.
     #[error(
-        "unknown parameter \"{0}\" in the URL; known are ssl-mode, ssl-ca, ssl-cert, ssl-key, socket, connect-timeout"
+        "unknown parameter \"{0}\" in the URL; known are ssl-mode, ssl-ca, ssl-cert, ssl-key, compression-algorithms, socket, connect-timeout"
     )]
     UnknownParameter(String),
 }
@@ -197,6 +200,7 @@ impl Endpoint {
                 "sslcert" => self.tls_cert = Some(PathBuf::from(value)),
                 "sslkey" => self.tls_key = Some(PathBuf::from(value)),
                 "socket" => self.host = value,
+                "compressionalgorithms" => self.compression = compressors(&value)?,
                 "connecttimeout" => {
                     let seconds = value
                         .parse()
@@ -243,6 +247,7 @@ impl FromStr for Endpoint {
             tls_ca: None,
             tls_cert: None,
             tls_key: None,
+            compression: Vec::new(),
             connect_timeout: CONNECT_TIMEOUT,
         };
         endpoint.set_authority(authority)?;
@@ -277,6 +282,18 @@ fn decode(text: &str, what: &'static str) -> Result<String, EndpointError> {
     } else {
         Ok(decoded)
     }
+}
+
+/// The words of the mysql client; `uncompressed` is always allowed.
+fn compressors(words: &str) -> Result<Vec<Compressor>, EndpointError> {
+    words
+        .split(',')
+        .filter(|word| *word != "uncompressed")
+        .map(|word| {
+            let known = Compressor::named(word);
+            known.ok_or(EndpointError::Malformed("compression-algorithms"))
+        })
+        .collect()
 }
 
 fn split_port(host_port: &str) -> Result<(&str, &str), EndpointError> {
@@ -339,6 +356,13 @@ mod tests {
     }
 
     #[test]
+    fn compression_is_a_list_in_order() {
+        let url = "mysql://me@h?compression-algorithms=zstd,uncompressed,zlib";
+        let endpoint = parse(url).unwrap();
+        assert_eq!(endpoint.compression, [Compressor::Zstd, Compressor::Zlib]);
+    }
+
+    #[test]
     fn bad_urls_say_what_is_wrong_and_never_repeat_the_password() {
         for (url, word) in [
             ("postgres://a@b/c", "mysql://"),
@@ -350,6 +374,10 @@ mod tests {
             ("mysql://u:secret@h/db?ssl-mode=off", "ssl-mode"),
             ("mysql://u:secret@h/db?ssl-mode=REQUIRED&ssl-ca=x", "ssl-ca"),
             ("mysql://u:secret@h/db?ssl-cert=x", "ssl-key"),
+            (
+                "mysql://u:secret@h/?compression-algorithms=x",
+                "compression",
+            ),
         ] {
             let text = parse(url).unwrap_err().to_string();
             assert!(text.contains(word), "{url}: {text}");

@@ -40,6 +40,9 @@ pub enum PacketError {
         /// What is allowed here.
         limit_bytes: usize,
     },
+    /// A compressed packet does not hold what its header says.
+    #[error("a compressed packet cannot be opened")]
+    BadEnvelope,
 }
 
 impl FrameHeader {

@@ -3,10 +3,11 @@
 use bytes::{Bytes, BytesMut};
 use tokio::time::timeout;
 
-use super::{Conn, Facts};
+use super::{Conn, Facts, Sealed};
 use crate::version::ServerVersion;
 use crate::wire::auth::{AuthError, native};
 use crate::wire::capabilities::{Capabilities, StatusFlags};
+use crate::wire::compress::{Compressor, Envelopes, ZSTD_LEVEL};
 use crate::wire::endpoint::{Endpoint, TlsMode};
 use crate::wire::error::{ConnectError, ServerError, WireError};
 use crate::wire::handshake::{
@@ -45,6 +46,18 @@ pub struct ConnectOptions {
     pub collation: u8,
     /// Connection attributes, in order.
     pub attributes: Vec<(Bytes, Bytes)>,
+    /// Whether the endpoint's wish for compression counts.
+    pub compression: Compression,
+}
+
+/// Whether the endpoint's wish for compression counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compression {
+    /// No: the caller reads the socket itself.
+    #[default]
+    Never,
+    /// Yes, as far as the server can.
+    AsEndpoint,
 }
 
 impl Default for ConnectOptions {
@@ -63,6 +76,7 @@ impl Default for ConnectOptions {
                 | Capabilities::DEPRECATE_EOF,
             collation: UTF8MB4_GENERAL_CI,
             attributes: Vec::new(),
+            compression: Compression::Never,
         }
     }
 }
@@ -82,6 +96,7 @@ impl ConnectOptions {
                 attribute("_client_name", "pointsman"),
                 attribute("program_name", program_name),
             ],
+            compression: Compression::AsEndpoint,
             ..Self::default()
         }
     }
@@ -153,6 +168,7 @@ impl<'a> Attempt<'a> {
             read: BytesMut::new(),
             write: BytesMut::new(),
             assembler: Assembler::default(),
+            envelopes: None,
             sequence: 0,
             facts: Facts {
                 version: ServerVersion {
@@ -196,7 +212,24 @@ impl<'a> Attempt<'a> {
             .map_err(|source| self.broken(WireError::Malformed(source)))?;
         conn.queue_answer(&payload);
         self.authenticate(&mut conn, login).await?;
+        conn.envelopes = self.compressor(&greeting).map(|compressor| Sealed {
+            envelopes: Envelopes::new(compressor),
+            read: BytesMut::new(),
+            write: BytesMut::new(),
+        });
         Ok(conn)
+    }
+
+    /// The first of the endpoint's algorithms that the server has.
+    fn compressor(&self, greeting: &Greeting) -> Option<Compressor> {
+        let offered = |compressor: &&Compressor| {
+            let needed = compressor.capability();
+            greeting.capabilities.contains(needed)
+        };
+        match self.options.compression {
+            Compression::Never => None,
+            Compression::AsEndpoint => self.endpoint.compression.iter().find(offered).copied(),
+        }
     }
 
     async fn greeting(&self, conn: &mut Conn) -> Result<Greeting, ConnectError> {
@@ -230,8 +263,11 @@ impl<'a> Attempt<'a> {
         }
         // Bit 0 tells a MariaDB server that we have no use for its own capabilities.
         let plain = capabilities.mariadb_word() == 0;
+        let compressor = self.compressor(greeting);
+        let compression = compressor.map_or(Capabilities::NONE, Compressor::capability);
         capabilities = capabilities
             .without(Capabilities::SSL | Capabilities::COMPRESS | Capabilities::ZSTD_COMPRESSION)
+            .with(compression, true)
             .with(Capabilities::LONG_PASSWORD, plain)
             .with(
                 Capabilities::CONNECT_WITH_DB,
@@ -244,6 +280,7 @@ impl<'a> Attempt<'a> {
             user: self.user.clone(),
             database: self.options.database.clone(),
             attributes: self.options.attributes.clone(),
+            zstd_level: Some(ZSTD_LEVEL),
             ..HandshakeResponse::default()
         })
     }
