@@ -49,6 +49,7 @@ install_toolchain
 if [ "$mode" != fast ]; then
     install_servers
     install_python
+    install_node
 fi
 
 step "format"

@@ -175,25 +175,31 @@ fetch_mariadb() {
     place "$made" "$name"
 }
 
-# What the benchmarks compare with: sysbench, mydumper and myloader, mysql-router.
+# The load generator that MySQL people use, and a pair of programs that copies a database. Their
+# library has its plugins, and sysbench its scripts, elsewhere than it thinks.
+fetch_sysbench() {
+    [ -e "$dir/sysbench/.ready" ] && return 0
+    echo "fetching sysbench, mydumper and myloader"
+    local made program
+    made=$(mktemp -d "$dir/.made.XXXXXX")
+    unpack_suite bookworm "$made" sysbench mydumper
+    settle_tree "$made"
+    for program in sysbench mydumper myloader; do
+        wrap "$made" "$program" "usr/bin/$program"
+        sed -i '/^here=/a export MARIADB_PLUGIN_DIR="$here/usr/lib/x86_64-linux-gnu/libmariadb3/plugin"\nexport LUA_PATH="$here/usr/share/sysbench/?.lua"' \
+            "$made/bin/$program"
+    done
+    place "$made" sysbench
+}
+
+# What the benchmarks compare with.
 fetch_peers() {
-    if [ ! -e "$dir/sysbench/.ready" ]; then
-        echo "fetching sysbench, mydumper and myloader"
-        local made
-        made=$(mktemp -d "$dir/.made.XXXXXX")
-        unpack_suite bookworm "$made" sysbench mydumper
-        settle_tree "$made"
-        wrap "$made" sysbench usr/bin/sysbench
-        wrap "$made" mydumper usr/bin/mydumper
-        wrap "$made" myloader usr/bin/myloader
-        place "$made" sysbench
-    fi
-    if [ ! -e "$dir/router97/.ready" ]; then
-        echo "fetching mysql-router"
-        made=$(mktemp -d "$dir/.made.XXXXXX")
-        unpack_suite sid "$made" mysql-router
-        settle_tree "$made"
-        wrap "$made" mysqlrouter usr/bin/mysqlrouter
-        place "$made" router97
-    fi
+    [ -e "$dir/router97/.ready" ] && return 0
+    echo "fetching mysql-router"
+    local made
+    made=$(mktemp -d "$dir/.made.XXXXXX")
+    unpack_suite sid "$made" mysql-router
+    settle_tree "$made"
+    wrap "$made" mysqlrouter usr/bin/mysqlrouter
+    place "$made" router97
 }

@@ -4,13 +4,14 @@
 #   integration/fetch.sh [DIR] [WHAT...]
 #
 # DIR is POINTSMAN_SERVERS_DIR, else .servers in the project root. WHAT is `postgres`, `mysql` or
-# `peers` (which only benchmarks and a few tests need); the first two without it.
+# `peers` (which only benchmarks need); the first two without it.
 #
 # DIR/pg12 .. DIR/pg18: PostgreSQL servers (initdb, pg_ctl, postgres), one a major version.
 # DIR/client18: psql, pg_dump and pg_restore 18, since a dump of an 18 server needs them. They come
 # from a newer Debian than the machine's may be, so they are unpacked with their own C library and
 # run through its loader; nothing is installed. DIR/mysql97, mysql56, mariadb1011 and mariadb118 are
-# servers with their own clients, in the same way.
+# servers with their own clients, in the
+# same way; DIR/sysbench has sysbench, mydumper and myloader.
 #
 # Needs npm, node, tar, apt-get and dpkg-deb, no root. What is there already is left alone.
 set -euo pipefail
@@ -111,6 +112,7 @@ fetch_mysql() {
     fetch_mysql56
     fetch_mariadb mariadb1011 bookworm
     fetch_mariadb mariadb118 trixie
+    fetch_sysbench
 }
 
 for what; do

@@ -31,8 +31,8 @@ install_toolchain() {
     install_commands cc=build-essential
 }
 
-# psql and pg_dump of the machine's own version; servers 12 to 18 and the programs of 18 into
-# .servers. Debian's postgresql package would start a server of its own, which nobody needs here.
+# psql and pg_dump of the machine's own version; PostgreSQL 12 to 18 and the programs of 18, MySQL
+# and MariaDB with their programs into .servers. Debian's postgresql package would start a server of its own, which nobody needs here.
 install_servers() {
     install_commands psql=postgresql-client setpriv=util-linux ipcrm=util-linux openssl=openssl
     export POINTSMAN_SERVERS_DIR=${POINTSMAN_SERVERS_DIR:-$PWD/.servers}
@@ -40,9 +40,20 @@ install_servers() {
     for version in pg12 pg14 pg15 pg16 pg17 pg18 client18; do
         [ -d "$POINTSMAN_SERVERS_DIR/$version" ] && continue
         install_commands npm=npm node=nodejs
-        ./integration/fetch.sh "$POINTSMAN_SERVERS_DIR"
-        return
+        ./integration/fetch.sh "$POINTSMAN_SERVERS_DIR" postgres
+        break
     done
+    for version in mysql97 mysql56 mariadb1011 mariadb118 sysbench; do
+        [ -e "$POINTSMAN_SERVERS_DIR/$version/.ready" ] && continue
+        install_commands npm=npm node=nodejs
+        ./integration/fetch.sh "$POINTSMAN_SERVERS_DIR" mysql
+        break
+    done
+}
+
+# What only the benchmarks compare with.
+install_peers() {
+    ./integration/fetch.sh "$POINTSMAN_SERVERS_DIR" peers
 }
 
 # pgbench comes with Debian's server package.
@@ -52,15 +63,27 @@ install_pgbench() {
     install_packages postgresql
 }
 
-# The Python driver, in an environment of its own.
+# The Python drivers, in an environment of its own.
 install_python() {
     export POINTSMAN_PYTHON=${POINTSMAN_PYTHON:-$PWD/.cache/python/bin/python}
-    "$POINTSMAN_PYTHON" -c 'import psycopg' 2>/dev/null && return 0
+    "$POINTSMAN_PYTHON" -c 'import psycopg, pymysql, cryptography' 2>/dev/null && return 0
     if ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
         install_packages python3 python3-venv
     fi
-    echo "installing the Python package psycopg into .cache/python"
-    python3 -m venv .cache/python
-    .cache/python/bin/pip install --quiet --disable-pip-version-check 'psycopg[binary]==3.2.*'
+    echo "installing the Python packages psycopg and PyMySQL into .cache/python"
+    [ -x .cache/python/bin/pip ] || python3 -m venv .cache/python
+    .cache/python/bin/pip install --quiet --disable-pip-version-check \
+        'psycopg[binary]==3.2.*' 'PyMySQL[rsa]==1.1.*'
     POINTSMAN_PYTHON=$PWD/.cache/python/bin/python
+}
+
+# The driver that Node programs use.
+install_node() {
+    export POINTSMAN_NODE_MODULES=${POINTSMAN_NODE_MODULES:-$PWD/.cache/node/node_modules}
+    [ -d "$POINTSMAN_NODE_MODULES/mysql2" ] && return 0
+    install_commands npm=npm node=nodejs
+    echo "installing the Node package mysql2 into .cache/node"
+    mkdir -p .cache/node
+    npm install --silent --no-audit --no-fund --prefix .cache/node 'mysql2@3' >/dev/null
+    POINTSMAN_NODE_MODULES=$PWD/.cache/node/node_modules
 }

@@ -5,6 +5,9 @@
 //! 127.0.0.1 and by the socket. Dropping a [`MySqlServer`] ends it and removes its folder; a test
 //! process that dies takes its servers along.
 
+pub mod catalog;
+pub mod contents;
+
 mod options;
 mod process;
 mod template;
@@ -23,6 +26,9 @@ use self::process::Daemon;
 pub use self::version::Version;
 use crate::port::Port;
 use crate::scratch;
+
+/// Databases that are the server's own, as a list for SQL.
+const SYSTEM_DATABASES: &str = "'mysql', 'sys', 'performance_schema', 'information_schema'";
 
 /// How long a start, a stop or a crash recovery may take.
 const PATIENCE: Duration = Duration::from_secs(90);

@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use crate::children;
+use crate::mysql::MySqlServer;
 use crate::port::Port;
 use crate::server::PgServer;
 
@@ -40,6 +41,8 @@ pub struct ProxyOptions {
 pub struct Proxy {
     dir: TempDir,
     port: Port,
+    /// The scheme of the source's URL.
+    scheme: String,
     environment: Vec<(String, String)>,
     child: Option<Child>,
 }
@@ -60,6 +63,13 @@ impl ProxyOptions {
     pub fn between(source: &PgServer, target: &PgServer, database: &str) -> Self {
         let to = target.url("postgres", database);
         Self::new(source.url("postgres", database), Some(to))
+    }
+
+    /// Moves this database (or, when the name is empty, all that are not the system's) of the
+    /// source, as root.
+    pub fn between_mysql(source: &MySqlServer, target: &MySqlServer, database: &str) -> Self {
+        let to = target.url("root", database);
+        Self::new(source.url("root", database), Some(to))
     }
 
     /// These URLs.
@@ -128,6 +138,7 @@ impl Proxy {
     pub fn prepare(options: ProxyOptions) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("pointsman-").tempdir()?;
         let port = Port::reserve()?;
+        let scheme = options.source.split("://").next().unwrap_or_default();
         let mut text = format!("source = {:?}\n", options.source);
         if let Some(target) = &options.target {
             text.push_str(&format!("target = {target:?}\n"));
@@ -144,6 +155,7 @@ impl Proxy {
         Ok(Self {
             dir,
             port,
+            scheme: scheme.to_owned(),
             environment: options.environment,
             child: None,
         })
@@ -195,7 +207,11 @@ impl Proxy {
 
     /// A connection URL through the proxy; `user` may be `name:password`.
     pub fn url(&self, user: &str, database: &str) -> String {
-        format!("postgres://{user}@127.0.0.1:{}/{database}", self.port())
+        format!(
+            "{}://{user}@127.0.0.1:{}/{database}",
+            self.scheme,
+            self.port()
+        )
     }
 
     /// The admin socket, unless the options named another.
