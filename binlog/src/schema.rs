@@ -6,6 +6,7 @@
 
 pub mod bookkeeping;
 pub mod catalog;
+pub mod cleanup;
 pub mod create_table;
 mod deferred;
 pub mod definitions;
@@ -20,6 +21,7 @@ pub mod setup;
 pub mod sql;
 mod structure;
 pub mod translate;
+pub mod users;
 
 use router::Side;
 

@@ -71,13 +71,14 @@ pub(super) fn put_tuple<'a>(
 
 fn put_literal(carriage: Carriage, bytes: &[u8], out: &mut BytesMut) {
     match carriage {
-        Carriage::Plain | Carriage::Double | Carriage::Ordinal { .. } => {
+        Carriage::Plain | Carriage::Double | Carriage::Words => {
             // Numbers and dates: the server wrote them, without quotes and backslashes.
             out.put_u8(b'\'');
             out.put_slice(bytes);
             out.put_u8(b'\'');
         }
-        Carriage::Bytes => put_hex(bytes, out),
+        // Digits as bytes too: converted to a wide character set they would be no number.
+        Carriage::Bytes | Carriage::Ordinal { .. } => put_hex(bytes, out),
         Carriage::Json => {
             out.put_slice(b"CONVERT(");
             put_hex(bytes, out);

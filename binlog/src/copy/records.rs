@@ -9,7 +9,7 @@ use crate::name::{QualifiedName, quote_literal};
 use crate::position::Position;
 use crate::schema::catalog::Table;
 use crate::schema::error::SchemaError;
-use crate::wire::{Endpoint, SqlConn};
+use crate::wire::{Endpoint, SqlConn, SqlError};
 
 /// A copied table.
 #[derive(Debug, Clone)]
@@ -67,6 +67,22 @@ pub(super) fn place(table: &QualifiedName) -> String {
     )
 }
 
+/// Takes away what an earlier attempt wrote. Emptying a table sets its counter back to 1, so a table
+/// that is empty is left alone, and another one gets the source's counter again.
+pub(super) async fn empty(client: &SqlConn, table: &Table) -> Result<(), SqlError> {
+    let name = table.name.quoted();
+    let any = format!("SELECT 1 FROM {name} LIMIT 1");
+    if client.query_first(&any).await?.is_none() {
+        return Ok(());
+    }
+    client.execute(&format!("TRUNCATE TABLE {name}")).await?;
+    if let Some(next) = table.auto_increment {
+        let counter = format!("ALTER TABLE {name} AUTO_INCREMENT = {next}");
+        client.execute(&counter).await?;
+    }
+    Ok(())
+}
+
 pub(super) struct Records {
     client: SqlConn,
 }
@@ -112,14 +128,12 @@ impl Records {
     /// were read under another snapshot.
     pub(super) async fn empty_split_table(&self, table: &Table) -> Result<(), CopyError> {
         let name = &table.name;
-        for statement in [
-            "SET SESSION foreign_key_checks = 0".to_owned(),
-            format!("TRUNCATE TABLE {}", name.quoted()),
-            format!("DELETE FROM pointsman.copied_range {}", place(name)),
-        ] {
-            let emptied = self.client.execute(&statement).await;
-            emptied.map_err(SchemaError::sql(Side::Target, format!("emptying {name}")))?;
-        }
+        let failed = || SchemaError::sql(Side::Target, format!("emptying {name}"));
+        let unchecked = "SET SESSION foreign_key_checks = 0";
+        self.client.execute(unchecked).await.map_err(failed())?;
+        empty(&self.client, table).await.map_err(failed())?;
+        let forget = format!("DELETE FROM pointsman.copied_range {}", place(name));
+        self.client.execute(&forget).await.map_err(failed())?;
         Ok(())
     }
 }

@@ -20,6 +20,8 @@ pub(super) enum Carriage {
     Double,
     /// As a number with this many digits, so that no label looks like it.
     Ordinal { digits: usize },
+    /// As ASCII text of a type that takes bytes for something else: UUID, INET4, INET6.
+    Words,
     /// As text that must be told to be UTF-8.
     Json,
 }
@@ -54,6 +56,7 @@ fn carriage_of(column: &Column) -> Carriage {
         "enum" => ordinal(column, ENUM_DIGITS_MAX),
         "set" => ordinal(column, SET_DIGITS_MAX),
         "json" => Carriage::Json,
+        "uuid" | "inet4" | "inet6" => Carriage::Words,
         "tinyint" | "smallint" | "mediumint" | "int" | "integer" | "bigint" | "decimal"
         | "numeric" | "year" | "date" | "time" | "datetime" | "timestamp" => Carriage::Plain,
         // Text, binary, bits, geometries, vectors, and what a later version brings.
@@ -91,7 +94,7 @@ pub(super) fn select_list(lanes: &[Lane]) -> String {
         .map(|lane| {
             let name = quote_identifier(&lane.column);
             match lane.carriage {
-                Carriage::Plain | Carriage::Bytes | Carriage::Json => name,
+                Carriage::Plain | Carriage::Bytes | Carriage::Words | Carriage::Json => name,
                 // Not `+ 0`: that would lose the sign of -0.
                 Carriage::Double => format!("{name} * 1E0"),
                 Carriage::Ordinal { digits } => format!("LPAD({name} + 0, {digits}, '0')"),
@@ -108,7 +111,7 @@ pub(super) fn load_list(lanes: &[Lane]) -> String {
     for (at, lane) in lanes.iter().enumerate() {
         let name = quote_identifier(&lane.column);
         match lane.carriage {
-            Carriage::Json => {
+            Carriage::Words | Carriage::Json => {
                 list.push(format!("@v{at}"));
                 set.push(format!("{name} = CONVERT(@v{at} USING utf8mb4)"));
             }

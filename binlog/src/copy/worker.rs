@@ -10,7 +10,7 @@ use super::error::{Fault, fault};
 use super::pipe::{Counts, Pipe};
 use super::plan::{Completion, Job, Plan, Reading, TablePlan};
 use super::progress::{CopyProgress, TableProgress};
-use super::records::place;
+use super::records::{empty, place};
 use super::snapshot::Reader;
 use super::target::{self, More, Piece};
 use super::throttle::Throttle;
@@ -219,13 +219,9 @@ impl JobEnd<'_> {
         let name = &self.plan.table.name;
         match &self.plan.reading {
             Reading::Whole => {
-                let truncate = format!("TRUNCATE TABLE {}", name.quoted());
-                run_all(
-                    self.client,
-                    self.plan,
-                    &[truncate, "START TRANSACTION".to_owned()],
-                )
-                .await
+                let emptied = empty(self.client, &self.plan.table).await;
+                emptied.map_err(|error| fault(Side::Target, name, error))?;
+                run_all(self.client, self.plan, &["START TRANSACTION".to_owned()]).await
             }
             Reading::Ranges(_) => {
                 let bound = |bound: Option<i128>| {

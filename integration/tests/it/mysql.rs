@@ -5,5 +5,6 @@ mod fence;
 mod ground;
 mod journal;
 mod load;
+mod schema;
 mod servers;
 mod wire;

@@ -11,7 +11,7 @@ use super::super::error::SchemaError;
 use super::super::identity::ServerIdentity;
 use super::super::setup::{migration_id, prepare_source, prepare_target};
 use super::super::translate::Translation;
-use super::super::{settle, structure};
+use super::super::{settle, structure, users};
 use super::records::{Phase, Record, record_position, record_step, record_streaming};
 use super::{InitialCopy, InitialDone, InitialError, InitialStep};
 use crate::copy::snapshot::{self, SnapshotOptions};
@@ -172,6 +172,13 @@ impl InitialCopy {
             settle::analyze(ground.target, &ground.catalog).await?;
             record_step(ground.target, InitialStep::Analyze).await?;
         }
+        if !record.is_done(InitialStep::Grants) {
+            self.enter(InitialStep::Grants);
+            for warning in users::copy_grants(ground.source, ground.target).await? {
+                self.warn(warning);
+            }
+            record_step(ground.target, InitialStep::Grants).await?;
+        }
         Ok(())
     }
 
@@ -203,6 +210,11 @@ impl InitialCopy {
         record_position(ground.target, &position).await?;
         let start = Record::read(ground.target).await?.start();
         self.start.send_replace(start);
+        self.enter(InitialStep::Roles);
+        for warning in users::copy_users(ground.source, ground.target).await? {
+            self.warn(warning);
+        }
+        self.enter(InitialStep::Structure);
         let warnings = structure::make(
             ground.target,
             &ground.catalog,

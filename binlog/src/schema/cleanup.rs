@@ -1,0 +1,239 @@
+//! Taking everything of ours away again: `finish` after the switch, `abort` before it.
+//!
+//! # Guarantees
+//! Both may be called at any time, any number of times, and go on where an earlier call ended: our
+//! database, which says what must be put back, goes last and only when everything else is done.
+//! What could not be done is named in the report, with the server it is on. A server that cannot be
+//! reached does not keep the other from being cleaned; only the journal, which says that the target
+//! serves, stays until the source is clean.
+//!
+//! `abort` drops the moved databases from the target (one that stood there before stays, empty),
+//! the accounts that we made and what we granted. It refuses once the target serves.
+
+mod server;
+
+use std::time::Duration;
+
+use router::{Epoch, Side};
+
+use super::error::SchemaError;
+use super::setup::migration_id;
+use crate::movement::fence;
+use crate::movement::journal::{self, MovementState, Outcome};
+use crate::wire::{Endpoint, SqlConn};
+use server::Cleaner;
+
+/// What becomes of the fence around the side that is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FenceFate {
+    /// Applications may write again.
+    Lift,
+    /// They may not; the settings stay as the fence made them.
+    Keep,
+}
+
+/// What was done, and what is left to do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CleanupReport {
+    /// Sentences about what was taken away or put back.
+    pub done: Vec<String>,
+    /// Sentences about what is still there, and why. Empty: no trace is left.
+    pub left: Vec<String>,
+}
+
+impl CleanupReport {
+    fn done(&mut self, side: Side, what: impl AsRef<str>) {
+        self.done.push(format!("{side}: {}", what.as_ref()));
+    }
+
+    fn left(&mut self, side: Side, what: impl AsRef<str>) {
+        self.left.push(format!("{side}: {}", what.as_ref()));
+    }
+}
+
+/// How long lowering the fence may wait for locks.
+const FENCE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The two servers, as far as they can be reached.
+struct Servers {
+    source: Option<SqlConn>,
+    target: Option<SqlConn>,
+    /// From either server.
+    id: Option<String>,
+    report: CleanupReport,
+}
+
+/// Removes every trace of a migration from both servers and leaves the data on both.
+///
+/// The journal on the target goes last: cut off at any time, the target serves on after a restart.
+///
+/// # Errors
+/// A server has bookkeeping of another version of pointsman, or of two different migrations.
+pub async fn finish(
+    source: &Endpoint,
+    target: &Endpoint,
+    fate: FenceFate,
+) -> Result<CleanupReport, SchemaError> {
+    let mut servers = Servers::open(source, target).await?;
+    if servers.id.is_none() {
+        return Ok(servers.report);
+    }
+    let report = &mut servers.report;
+    for (side, client) in [
+        (Side::Source, &servers.source),
+        (Side::Target, &servers.target),
+    ] {
+        let Some(client) = client else { continue };
+        let mut cleaner = Cleaner {
+            client,
+            side,
+            report,
+        };
+        match side {
+            Side::Source => {
+                // Behind a fence that stays nobody could take our database away, not even we.
+                cleaner.lower_fence().await;
+                cleaner.drop_schema().await;
+                if fate == FenceFate::Keep {
+                    cleaner.shut().await;
+                }
+            }
+            Side::Target => {
+                cleaner.lower_fence().await;
+                cleaner.enable_events().await;
+                if cleaner.has_left(Side::Source) {
+                    cleaner.report.left(
+                        side,
+                        "the database pointsman, which says that this side serves as long as the \
+                         source is not clean (if the source is gone for good, drop it by hand, and \
+                         name this server as the source in the configuration)",
+                    );
+                } else {
+                    cleaner.drop_schema().await;
+                }
+            }
+        }
+    }
+    Ok(servers.report)
+}
+
+/// Removes every trace of a migration that never switched, and empties the target.
+///
+/// # Errors
+/// The target serves, or nobody can tell: nothing is touched then.
+pub async fn abort(source: &Endpoint, target: &Endpoint) -> Result<CleanupReport, SchemaError> {
+    let mut servers = Servers::open(source, target).await?;
+    let Some(id) = servers.id.clone() else {
+        return Ok(servers.report);
+    };
+    servers.refuse_if_switched().await?;
+    let report = &mut servers.report;
+    if let Some(client) = &servers.source {
+        let mut cleaner = Cleaner {
+            client,
+            side: Side::Source,
+            report,
+        };
+        cleaner.end_ours(&id).await;
+        cleaner.lower_fence().await;
+        cleaner.drop_schema().await;
+    }
+    if let Some(client) = &servers.target {
+        let mut cleaner = Cleaner {
+            client,
+            side: Side::Target,
+            report,
+        };
+        cleaner.end_ours(&id).await;
+        cleaner.lower_fence().await;
+        let left_before = cleaner.report.left.len();
+        cleaner.empty().await;
+        cleaner.undo().await;
+        if cleaner.report.left.len() == left_before {
+            cleaner.drop_schema().await;
+        }
+    }
+    Ok(servers.report)
+}
+
+impl Servers {
+    async fn open(source: &Endpoint, target: &Endpoint) -> Result<Self, SchemaError> {
+        let mut report = CleanupReport::default();
+        let mut opened = Vec::new();
+        for (side, endpoint) in [(Side::Source, source), (Side::Target, target)] {
+            opened.push(
+                match super::connect(endpoint, side, "pointsman_cleanup").await {
+                    Ok(client) => Some(client),
+                    Err(error) => {
+                        report.left(side, format!("everything of ours, since there is {error}"));
+                        None
+                    }
+                },
+            );
+        }
+        let target = opened.pop().flatten();
+        let source = opened.pop().flatten();
+        let mut id: Option<String> = None;
+        for (side, client) in [(Side::Source, &source), (Side::Target, &target)] {
+            let Some(client) = client else { continue };
+            let Some(found) = migration_id(client, side).await? else {
+                continue;
+            };
+            match &id {
+                Some(expected) if *expected != found => {
+                    let expected = expected.clone();
+                    return Err(SchemaError::ForeignMigration {
+                        side,
+                        found,
+                        expected,
+                    });
+                }
+                Some(_) | None => id = Some(found),
+            }
+        }
+        Ok(Self {
+            source,
+            target,
+            id,
+            report,
+        })
+    }
+
+    /// Only the target's journal, or a source that was never fenced, proves that nothing switched.
+    async fn refuse_if_switched(&self) -> Result<(), SchemaError> {
+        match (&self.target, &self.source) {
+            (Some(target), _) => refuse_if_target_serves(target).await,
+            (None, Some(source)) => match fence::state(source).await {
+                Ok(state) if !state.is_fenced() => Ok(()),
+                Ok(_) | Err(_) => Err(SchemaError::NobodyKnows),
+            },
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+async fn refuse_if_target_serves(target: &SqlConn) -> Result<(), SchemaError> {
+    if migration_id(target, Side::Target).await?.is_none() {
+        return Ok(());
+    }
+    let unclear = |error: journal::JournalError| SchemaError::Movement(Box::new(error));
+    let mut serving: Option<(Epoch, Side)> = None;
+    for movement in journal::movements(target).await.map_err(unclear)? {
+        let switched = match movement.state {
+            MovementState::Switched => true,
+            MovementState::Aborted => false,
+            MovementState::Pending => {
+                let resolved = journal::resolve(target, movement.epoch).await;
+                resolved.map_err(unclear)? == Outcome::Switched
+            }
+        };
+        let newer = serving.is_none_or(|(epoch, _)| epoch < movement.epoch);
+        if switched && newer {
+            serving = Some((movement.epoch, movement.serving));
+        }
+    }
+    match serving {
+        Some((epoch, Side::Target)) => Err(SchemaError::AlreadySwitched { epoch: epoch.0 }),
+        Some((_, Side::Source)) | None => Ok(()),
+    }
+}
