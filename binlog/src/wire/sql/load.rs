@@ -30,6 +30,9 @@ impl<'a> Load<'a> {
 
     /// Sends a piece of the file.
     ///
+    /// # Cancel safety
+    /// Giving it up leaves a part of the piece to be sent; the load must be dropped then.
+    ///
     /// # Errors
     /// The connection broke. The server's own error comes from [`Load::finish`].
     pub async fn send(&mut self, piece: &[u8]) -> Result<(), SqlError> {

@@ -53,7 +53,8 @@ impl<'a> RowStream<'a> {
     /// The next row, or `None` at the end.
     ///
     /// # Cancel safety
-    /// Giving it up loses no row: the next call goes on.
+    /// Giving it up loses no row: the next call goes on. Only among the further results of a CALL
+    /// it closes the connection.
     ///
     /// # Errors
     /// The server's error (the connection is usable again then), or the connection broke.
