@@ -133,8 +133,20 @@ impl Statement {
     /// Whether a crash can leave it half done on this server: those before atomic definitions do
     /// one table after the other.
     fn may_be_half_done(&self, version: ServerVersion) -> bool {
-        let several = self.parsed.objects.len() > 1 || self.parsed.kind == Kind::Database;
-        several && !version.is_mysql_at_least(8, 0, 0)
+        let steps = match self.parsed.kind {
+            // A renaming names a table twice; one by `ALTER TABLE` is one step with the rest of it.
+            Kind::Table(Verb::Rename) => self.parsed.objects.len() / 2,
+            Kind::Table(Verb::Alter) => 1,
+            // Its tables go one after the other.
+            Kind::Database => 2,
+            Kind::Table(Verb::Create | Verb::Exchange | Verb::Drop | Verb::Truncate)
+            | Kind::Object
+            | Kind::Event(_)
+            | Kind::Account
+            | Kind::Nothing
+            | Kind::Other => self.parsed.objects.len(),
+        };
+        steps > 1 && !version.is_mysql_at_least(8, 0, 0)
     }
 
     fn error(&self, why: DdlWhy, source: Option<SqlError>) -> ApplyError {

@@ -541,12 +541,17 @@ enum Split {
 
 /// How `change` goes into the window: updates of keys and unique values are split.
 fn split(table: &TargetTable, change: Change) -> Split {
-    let Change::Update {
-        old: Some(old),
-        mut row,
-    } = change
-    else {
-        return Split::Netted(change);
+    let (old, mut row) = match change {
+        Change::Update {
+            old: Some(old),
+            row,
+        } => (old, row),
+        Change::Insert { row } if !row.is_complete() => {
+            return Split::Alone(Change::Insert { row });
+        }
+        Change::Insert { .. } | Change::Update { old: None, .. } | Change::Delete { .. } => {
+            return Split::Netted(change);
+        }
     };
     if !table.changes_watched(Some(old.row()), &row) {
         return Split::Netted(Change::Update {

@@ -32,11 +32,12 @@ const SETTINGS: [&str; 2] = [
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE",
 ];
 
-/// Settings that MariaDB has. Annotations would write every `BINLOG` text into its log again.
-const MARIADB_SETTINGS: [&str; 2] = [
-    "SET SESSION binlog_annotate_row_events = 0",
-    "SET SESSION check_constraint_checks = 0",
-];
+/// What MariaDB has: annotations would write every `BINLOG` text into its log again. It needs a
+/// privilege of its own, and spares no more than room.
+const NO_ANNOTATIONS: &str = "SET SESSION binlog_annotate_row_events = 0";
+
+/// What MariaDB has: a source may hold what its constraints were not asked about.
+const NO_CONSTRAINTS: &str = "SET SESSION check_constraint_checks = 0";
 
 /// Access denied; also in the form for a missing privilege.
 const DENIED: [u16; 4] = [1045, 1142, 1227, 1290];
@@ -121,6 +122,10 @@ impl Session {
     }
 }
 
+fn is_denied(error: &SqlError) -> bool {
+    error.code().is_some_and(|code| DENIED.contains(&code))
+}
+
 fn window(source: SqlError) -> ApplyError {
     ApplyError::Server {
         doing: Doing::Window,
@@ -136,12 +141,21 @@ fn opening(source: SqlError) -> ApplyError {
 }
 
 async fn set(conn: &SqlConn) -> Result<(), ApplyError> {
-    let own: &[&str] = match conn.version().flavour {
-        Flavour::MariaDb => &MARIADB_SETTINGS,
-        Flavour::MySql => &[],
-    };
-    for setting in SETTINGS.iter().chain(own) {
+    for setting in SETTINGS {
         conn.execute(setting).await.map_err(opening)?;
+    }
+    match conn.version().flavour {
+        Flavour::MySql => {}
+        Flavour::MariaDb => {
+            conn.execute(NO_CONSTRAINTS).await.map_err(opening)?;
+            match conn.execute(NO_ANNOTATIONS).await {
+                Ok(_) => {}
+                Err(error) if is_denied(&error) => {
+                    tracing::warn!("the target's log will hold every change twice: {error}");
+                }
+                Err(error) => return Err(opening(error)),
+            }
+        }
     }
     Ok(())
 }
@@ -158,7 +172,7 @@ async fn start_row_events(conn: &SqlConn) -> Result<Method, ApplyError> {
     };
     match started {
         Ok(_) => Ok(Method::RowEvents),
-        Err(error) if error.code().is_some_and(|code| DENIED.contains(&code)) => Ok(Method::Sql),
+        Err(error) if is_denied(&error) => Ok(Method::Sql),
         Err(error) => Err(opening(error)),
     }
 }

@@ -57,11 +57,13 @@ impl<'a> Pieces<'a> {
             sorted.delete(Image::Key(key), 1);
         }
         for Moved { from, row } in &change.moves {
-            if row.is_complete() {
+            // A row that changes alone is in no other's way, and where the target's cascades act, a
+            // delete would be another thing than the update that it was.
+            let alone = change.rows() == 1;
+            if row.is_complete() && !alone {
                 sorted.delete(Image::Key(from), 1);
                 sorted.insert(row, 1);
             } else {
-                // Such a one is alone in its step: nothing can be in its way.
                 sorted.update(from, row);
             }
         }
@@ -87,25 +89,22 @@ struct Sorted<'a> {
     table: &'a TargetTable,
     foreign_keys: ForeignKeys,
     identity: Columns,
-    all: Columns,
     deletes: Vec<Change<'a>>,
     updates: Vec<(Columns, Vec<Change<'a>>)>,
-    inserts: Vec<Change<'a>>,
+    inserts: Vec<(Columns, Vec<Change<'a>>)>,
 }
 
 impl<'a> Sorted<'a> {
     fn new(table: &'a TargetTable, foreign_keys: ForeignKeys) -> Self {
         let count = table.columns.len();
-        let all = Columns::new((0..count).map(|_| true));
         let identity = match &table.identity {
             TargetIdentity::Key(key) => Columns::new((0..count).map(|at| key.contains(&at))),
-            TargetIdentity::WholeRow => all.clone(),
+            TargetIdentity::WholeRow => Columns::new((0..count).map(|_| true)),
         };
         Self {
             table,
             foreign_keys,
             identity,
-            all,
             deletes: Vec::new(),
             updates: Vec::new(),
             inserts: Vec::new(),
@@ -125,28 +124,15 @@ impl<'a> Sorted<'a> {
             before: Image::None,
             after: Image::Row(row),
         };
-        self.inserts.extend((0..times).map(|_| change));
+        let rows = group(&mut self.inserts, row);
+        rows.extend((0..times).map(|_| change));
     }
 
-    /// Updates are grouped by which of their columns hold values; nearly always there is one group.
     fn update(&mut self, key: &'a Key, row: &'a Row) {
-        let present = || {
-            row.cells()
-                .iter()
-                .map(|cell| !matches!(cell, Cell::Unchanged))
-        };
-        let change = Change {
+        group(&mut self.updates, row).push(Change {
             before: Image::Key(key),
             after: Image::Row(row),
-        };
-        let group = self
-            .updates
-            .iter_mut()
-            .find(|(columns, _)| columns.is(present()));
-        match group {
-            Some((_, rows)) => rows.push(change),
-            None => self.updates.push((Columns::new(present()), vec![change])),
-        }
+        });
     }
 
     fn into_pieces(self) -> Pieces<'a> {
@@ -173,13 +159,31 @@ impl<'a> Sorted<'a> {
                 .updates
                 .push(piece(RowsKind::Update, before, after, rows));
         }
-        if !self.inserts.is_empty() {
+        for (after, rows) in self.inserts {
             pieces
                 .inserts
-                .push(piece(RowsKind::Write, none, self.all, self.inserts));
+                .push(piece(RowsKind::Write, none.clone(), after, rows));
         }
         pieces
     }
+}
+
+/// The rows of which the same columns hold values; nearly always there is one such group. A column
+/// that an insert leaves out gets its default on the target, as it did on the source.
+fn group<'g, 'a>(
+    groups: &'g mut Vec<(Columns, Vec<Change<'a>>)>,
+    row: &Row,
+) -> &'g mut Vec<Change<'a>> {
+    let present = || {
+        let cells = row.cells().iter();
+        cells.map(|cell| !matches!(cell, Cell::Unchanged))
+    };
+    let known = groups.iter().position(|(columns, _)| columns.is(present()));
+    let place = known.unwrap_or_else(|| {
+        groups.push((Columns::new(present()), Vec::new()));
+        groups.len() - 1
+    });
+    &mut groups[place].1
 }
 
 impl Piece<'_> {

@@ -1,5 +1,6 @@
 //! MySQL and MariaDB: the same ideas on their servers, a module an idea.
 
+mod apply;
 mod compare;
 mod fence;
 mod ground;

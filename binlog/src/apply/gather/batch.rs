@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use router::Change;
-use router::net::NetTable;
+use router::net::{NetChange, NetTable};
 use router::window::Volume;
 
 use crate::apply::compose::ForeignKeys;
@@ -90,14 +90,24 @@ pub(super) fn alone(
     change: Change,
     foreign_keys: ForeignKeys,
 ) -> Result<TableChange, ApplyError> {
-    let mut net = NetTable::new(table.net_shape());
-    net.push(change).map_err(|error| ApplyError::History {
-        table: table.name.clone(),
-        error,
-    })?;
+    let change = match change {
+        // Its other columns have their defaults; a net change knows only whole rows.
+        Change::Insert { row } => NetChange {
+            inserts: vec![row],
+            ..NetChange::default()
+        },
+        Change::Update { .. } | Change::Delete { .. } => {
+            let mut net = NetTable::new(table.net_shape());
+            net.push(change).map_err(|error| ApplyError::History {
+                table: table.name.clone(),
+                error,
+            })?;
+            net.take()
+        }
+    };
     Ok(TableChange {
         table: Arc::clone(table),
-        change: net.take(),
+        change,
         foreign_keys,
     })
 }
