@@ -37,7 +37,7 @@ mod error;
 mod events;
 mod execute;
 mod failure;
-mod field;
+pub(crate) mod field;
 mod gather;
 mod handle;
 mod relations;

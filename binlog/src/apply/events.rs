@@ -9,98 +9,9 @@ use super::charset;
 use super::error::TableError;
 use super::field::FieldType;
 use crate::name::QualifiedName;
-use crate::position::Position;
-use router::Change;
-use std::sync::Arc;
+use crate::stream::Stream;
 
-/// An event.
-#[derive(Debug)]
-pub enum StreamEvent {
-    /// A transaction begins.
-    Begin {
-        /// Its end.
-        position: Position,
-    },
-    /// A table.
-    Table {
-        /// Number.
-        id: u64,
-        /// Map.
-        map: Arc<TableMap>,
-    },
-    /// A change.
-    Change {
-        /// Table's number.
-        table: u64,
-        /// Change.
-        change: Change,
-        /// Flags of the rows event.
-        flags: u16,
-    },
-    /// A definition.
-    Ddl(Box<Ddl>),
-    /// A transaction ends.
-    Commit {
-        /// Its end.
-        position: Position,
-        /// When.
-        commit_time_us: Option<u64>,
-    },
-    /// Nothing up to here.
-    Idle {
-        /// Where.
-        position: Position,
-    },
-}
-
-/// A table map.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableMap {
-    /// Database.
-    pub schema: String,
-    /// Table.
-    pub table: String,
-    /// Columns.
-    pub columns: Vec<ColumnType>,
-}
-
-/// A column.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ColumnType {
-    /// Type byte.
-    pub code: u8,
-    /// Metadata.
-    pub metadata: Vec<u8>,
-    /// Unsigned.
-    pub unsigned: Option<bool>,
-    /// Collation.
-    pub collation: Option<u64>,
-}
-
-/// Definition.
-#[derive(Debug, Clone, Default)]
-pub struct Ddl {
-    /// Default database.
-    pub schema: String,
-    /// Text.
-    pub sql: String,
-    /// Session's `sql_mode`.
-    pub sql_mode: Option<u64>,
-    /// Flags of the session.
-    pub flags2: Option<u32>,
-    /// `collation_connection`.
-    pub connection_collation: Option<u16>,
-    /// `collation_server`.
-    pub server_collation: Option<u16>,
-    /// `time_zone`.
-    pub time_zone: Option<String>,
-    /// When, in microseconds.
-    pub time_us: u64,
-    /// Default.
-    pub utf8mb4_collation: Option<u16>,
-    /// Setting.
-    pub explicit_defaults_for_timestamp: Option<bool>,
-}
+pub use crate::stream::{ColumnType, Ddl, StreamEvent, TableMap};
 
 /// Where the applier takes its events from: whole committed transactions in commit order.
 pub trait Events: Send {
@@ -120,6 +31,19 @@ pub struct EventsError {
     pub source: Box<dyn Error + Send + Sync>,
     /// Whether opening the stream again can help.
     pub blame: Blame,
+}
+
+impl Events for Stream {
+    async fn next(&mut self) -> Result<StreamEvent, EventsError> {
+        self.next().await.map_err(|error| EventsError {
+            blame: if error.is_transient() {
+                Blame::Transient
+            } else {
+                Blame::Definite
+            },
+            source: Box::new(error),
+        })
+    }
 }
 
 /// Whether trying again can help.

@@ -8,40 +8,40 @@ use thiserror::Error;
 
 /// Type bytes of the protocol: `enum_field_types` of the server.
 mod code {
-    pub(super) const TINY: u8 = 1;
-    pub(super) const SHORT: u8 = 2;
-    pub(super) const LONG: u8 = 3;
-    pub(super) const FLOAT: u8 = 4;
-    pub(super) const DOUBLE: u8 = 5;
-    pub(super) const TIMESTAMP: u8 = 7;
-    pub(super) const LONGLONG: u8 = 8;
-    pub(super) const INT24: u8 = 9;
-    pub(super) const DATE: u8 = 10;
-    pub(super) const TIME: u8 = 11;
-    pub(super) const DATETIME: u8 = 12;
-    pub(super) const YEAR: u8 = 13;
-    pub(super) const NEWDATE: u8 = 14;
-    pub(super) const VARCHAR: u8 = 15;
-    pub(super) const BIT: u8 = 16;
-    pub(super) const TIMESTAMP2: u8 = 17;
-    pub(super) const DATETIME2: u8 = 18;
-    pub(super) const TIME2: u8 = 19;
-    pub(super) const BLOB_COMPRESSED: u8 = 140;
-    pub(super) const VARCHAR_COMPRESSED: u8 = 141;
-    pub(super) const VECTOR: u8 = 242;
-    pub(super) const JSON: u8 = 245;
-    pub(super) const NEWDECIMAL: u8 = 246;
-    pub(super) const ENUM: u8 = 247;
-    pub(super) const SET: u8 = 248;
-    pub(super) const BLOB: u8 = 252;
-    pub(super) const VAR_STRING: u8 = 253;
-    pub(super) const STRING: u8 = 254;
-    pub(super) const GEOMETRY: u8 = 255;
+    pub(crate) const TINY: u8 = 1;
+    pub(crate) const SHORT: u8 = 2;
+    pub(crate) const LONG: u8 = 3;
+    pub(crate) const FLOAT: u8 = 4;
+    pub(crate) const DOUBLE: u8 = 5;
+    pub(crate) const TIMESTAMP: u8 = 7;
+    pub(crate) const LONGLONG: u8 = 8;
+    pub(crate) const INT24: u8 = 9;
+    pub(crate) const DATE: u8 = 10;
+    pub(crate) const TIME: u8 = 11;
+    pub(crate) const DATETIME: u8 = 12;
+    pub(crate) const YEAR: u8 = 13;
+    pub(crate) const NEWDATE: u8 = 14;
+    pub(crate) const VARCHAR: u8 = 15;
+    pub(crate) const BIT: u8 = 16;
+    pub(crate) const TIMESTAMP2: u8 = 17;
+    pub(crate) const DATETIME2: u8 = 18;
+    pub(crate) const TIME2: u8 = 19;
+    pub(crate) const BLOB_COMPRESSED: u8 = 140;
+    pub(crate) const VARCHAR_COMPRESSED: u8 = 141;
+    pub(crate) const VECTOR: u8 = 242;
+    pub(crate) const JSON: u8 = 245;
+    pub(crate) const NEWDECIMAL: u8 = 246;
+    pub(crate) const ENUM: u8 = 247;
+    pub(crate) const SET: u8 = 248;
+    pub(crate) const BLOB: u8 = 252;
+    pub(crate) const VAR_STRING: u8 = 253;
+    pub(crate) const STRING: u8 = 254;
+    pub(crate) const GEOMETRY: u8 = 255;
 }
 
 /// A field's type with what its length in a row image depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum FieldType {
+pub(crate) enum FieldType {
     /// Whole numbers of 1, 2, 3, 4 or 8 bytes, little-endian; the sign is no part of the type.
     Int(u8),
     Float,
@@ -110,22 +110,22 @@ pub(super) enum FieldType {
 /// A type byte or metadata that cannot be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("field type {code} with {metadata_len} bytes of metadata is not known")]
-pub(super) struct UnknownType {
-    pub(super) code: u8,
-    pub(super) metadata_len: usize,
+pub(crate) struct UnknownType {
+    pub(crate) code: u8,
+    pub(crate) metadata_len: usize,
 }
 
 /// A field whose bytes do not fit its type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the field's bytes do not fit its type")]
-pub(super) struct BadField;
+pub(crate) struct BadField;
 
 impl FieldType {
     /// The type of a table map's type byte and metadata.
     ///
     /// # Errors
     /// When there is no such type, or its metadata is out of range.
-    pub(super) fn decode(code: u8, metadata: &[u8]) -> Result<Self, UnknownType> {
+    pub(crate) fn decode(code: u8, metadata: &[u8]) -> Result<Self, UnknownType> {
         let unknown = UnknownType {
             code,
             metadata_len: metadata.len(),
@@ -216,7 +216,7 @@ impl FieldType {
     }
 
     /// The type byte that a table map of ours has for it.
-    pub(super) fn code(self) -> u8 {
+    pub(crate) fn code(self) -> u8 {
         match self {
             Self::Int(1) => code::TINY,
             Self::Int(2) => code::SHORT,
@@ -247,7 +247,7 @@ impl FieldType {
     }
 
     /// Writes the metadata that a table map has for it.
-    pub(super) fn write_metadata(self, into: &mut Vec<u8>) {
+    pub(crate) fn write_metadata(self, into: &mut Vec<u8>) {
         match self {
             Self::Int(_)
             | Self::Year
@@ -278,7 +278,7 @@ impl FieldType {
     }
 
     /// How a value's length is told in a row image.
-    pub(super) fn framing(self) -> Framing {
+    pub(crate) fn framing(self) -> Framing {
         let by_octets = |octets: u16| if octets > 255 { 2 } else { 1 };
         match self {
             Self::Int(bytes) | Self::Enum { bytes } | Self::Set { bytes } => Framing::Fixed(bytes),
@@ -303,7 +303,7 @@ impl FieldType {
     }
 
     /// The largest value, in bytes, without the length.
-    pub(super) fn octets_max(self) -> u64 {
+    pub(crate) fn octets_max(self) -> u64 {
         match self {
             Self::Char { octets }
             | Self::VarChar { octets }
@@ -336,7 +336,7 @@ impl FieldType {
 
 /// How a value's length is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(crate) enum Framing {
     /// By the type: so many bytes.
     Fixed(u8),
     /// By a little-endian number of so many bytes before it.
@@ -348,7 +348,7 @@ impl Framing {
     ///
     /// # Errors
     /// When the field is longer or shorter than it says.
-    pub(super) fn payload(self, field: &[u8]) -> Result<&[u8], BadField> {
+    pub(crate) fn payload(self, field: &[u8]) -> Result<&[u8], BadField> {
         match self {
             Self::Fixed(bytes) => (field.len() == usize::from(bytes))
                 .then_some(field)
@@ -370,7 +370,7 @@ impl Framing {
     ///
     /// # Errors
     /// When its length cannot be told.
-    pub(super) fn write(self, payload: &[u8], into: &mut Vec<u8>) -> Result<(), BadField> {
+    pub(crate) fn write(self, payload: &[u8], into: &mut Vec<u8>) -> Result<(), BadField> {
         match self {
             Self::Fixed(bytes) if payload.len() == usize::from(bytes) => {}
             Self::Fixed(_) => return Err(BadField),
@@ -392,7 +392,7 @@ impl Framing {
 }
 
 /// Bytes of a `DECIMAL`: nine digits in four bytes, the rest of each part in as few as hold it.
-pub(super) fn decimal_bytes(precision: u8, scale: u8) -> u8 {
+pub(crate) fn decimal_bytes(precision: u8, scale: u8) -> u8 {
     const REST: [u8; 9] = [0, 1, 1, 2, 2, 3, 3, 4, 4];
     let part = |digits: u8| {
         let rest = REST.get(usize::from(digits % 9)).copied().unwrap_or(0);

@@ -148,7 +148,7 @@ async fn a_method_we_do_not_know_is_named_and_a_clear_password_is_never_sent() {
             };
             switch.put(&mut payload);
             server.write(&payload).await;
-            assert_eq!(server.closed().await, []);
+            assert!(server.closed().await.is_empty());
         });
         let error = auth_error(result.await).to_string();
         assert!(error.contains(word), "{error}");
@@ -208,7 +208,7 @@ async fn tls_that_is_demanded_and_not_offered_is_an_error() {
     let (result, ()) = join!(connect(&endpoint), async {
         let mut server = mock.accept().await;
         server.greet(native::PLUGIN, Capabilities::NONE).await;
-        assert_eq!(server.closed().await, []);
+        assert!(server.closed().await.is_empty());
     });
     match result.unwrap_err() {
         ConnectError::Tls { source, .. } => assert!(matches!(source, TlsError::NotOffered(_))),

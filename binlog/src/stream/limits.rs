@@ -1,0 +1,18 @@
+//! Limits and times of the stream.
+
+use std::time::Duration;
+
+/// How often an idle server says that it is there.
+pub(super) const HEARTBEAT_PERIOD: Duration = Duration::from_secs(5);
+
+/// A server that says nothing for so long is gone.
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// Memory for transactions that wait for the consumer, unless told otherwise.
+pub(super) const MEMORY_BYTES: usize = 64 * 1024 * 1024;
+
+/// Whole transactions that wait for the consumer at most.
+pub(super) const TRANSACTIONS_MAX: usize = 16 * 1024;
+
+/// Descriptions of tables that are kept; a table gets a new number whenever its definition is read.
+pub(super) const TABLES_MAX: usize = 10_000;
