@@ -170,11 +170,33 @@ impl Twin {
         }
         // One of them is refused: which?
         for (name, sql) in &assignments {
-            if let Err(error) = self.query(&format!("SET {sql}")).await? {
+            let Err(error) = self.query(&format!("SET {sql}")).await? else {
+                continue;
+            };
+            let value = news.iter().find(|setting| setting.name == *name);
+            if !self.set_nearest(value).await? {
                 return Err(Failure::Refused(Unmovable::Setting(name.clone()), error));
             }
         }
         Ok(())
+    }
+
+    /// Sets the nearest collation that this server has to one that it does not know.
+    async fn set_nearest(&mut self, setting: Option<&Setting>) -> Result<bool, Failure> {
+        let Some(setting) = setting.filter(|setting| setting.name.starts_with("collation_")) else {
+            return Ok(false);
+        };
+        for value in nearest_collations(&setting.value) {
+            let nearest = Setting {
+                name: setting.name.clone(),
+                value,
+            };
+            let sql = format!("SET {}", nearest.assignment(|_name| true));
+            if self.query(&sql).await?.is_ok() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn variable_names(&mut self) -> Result<HashSet<String>, Failure> {
@@ -319,6 +341,22 @@ impl Twin {
     pub(super) async fn refresh_status(&mut self) -> Result<(), WireError> {
         self.conn.write_packet(&[code::PING]).await?;
         self.conn.read_ok().await.map(drop)
+    }
+}
+
+/// The default collations of newer servers of one family, as the other family has them.
+fn nearest_collations(collation: &str) -> Vec<String> {
+    match collation.split_once('_') {
+        Some((charset, "uca1400_ai_ci")) => vec![
+            format!("{charset}_0900_ai_ci"),
+            format!("{charset}_unicode_520_ci"),
+        ],
+        Some((charset, "0900_ai_ci")) => vec![
+            format!("{charset}_uca1400_nopad_ai_ci"),
+            format!("{charset}_unicode_520_nopad_ci"),
+            format!("{charset}_unicode_520_ci"),
+        ],
+        Some(_) | None => Vec::new(),
     }
 }
 

@@ -6,6 +6,7 @@ mod fence;
 mod ground;
 mod journal;
 mod load;
+mod relay;
 mod schema;
 mod servers;
 mod wire;
