@@ -5,7 +5,8 @@
 //! every transaction, and what the pause consisted of.
 #![expect(clippy::print_stdout, reason = "what it shows is what it is for")]
 
-mod data;
+mod mysql;
+mod postgres;
 mod table;
 
 use std::time::{Duration, Instant};
@@ -14,10 +15,12 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use self::table::Closing;
-use crate::load::{Load, LoadOptions, Report};
+use crate::contents::Contents;
+use crate::load::{Account, Load, LoadOptions, Report};
 use crate::proxy::{Proxy, ProxyOptions};
-use crate::server::{PgClient, PgOptions, PgServer};
-use crate::{binaries, contents};
+
+/// The database that is moved.
+const DATABASE: &str = "shop";
 
 /// How long the copy may take.
 const COPY_PATIENCE: Duration = Duration::from_secs(150);
@@ -26,24 +29,91 @@ const COPY_PATIENCE: Duration = Duration::from_secs(150);
 const BEFORE: Duration = Duration::from_secs(3);
 const AFTER: Duration = Duration::from_secs(4);
 
+/// Which kind of servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DemoEngine {
+    /// PostgreSQL.
+    Postgres,
+    /// MySQL or MariaDB, as the versions say.
+    MySql,
+}
+
 /// What the demonstration is asked for.
 #[derive(Clone, Debug)]
 pub struct DemoOptions {
-    /// The source's major version.
-    pub from: u32,
-    /// The target's major version.
-    pub to: u32,
+    /// Which kind of servers.
+    pub engine: DemoEngine,
+    /// The source's version; one of each engine is usual.
+    pub from: Option<String>,
+    /// The target's version.
+    pub to: Option<String>,
     /// Hundreds of thousands of rows.
     pub scale: u32,
     /// Clients of the load.
     pub clients: u32,
 }
 
+/// The servers of either engine.
+enum Servers {
+    Postgres(postgres::Servers),
+    MySql(mysql::Servers),
+}
+
 /// The parts that run at the same time.
 struct Stage {
-    source: PgServer,
-    target: PgServer,
+    servers: Servers,
     proxy: Proxy,
+}
+
+impl Servers {
+    async fn start(options: &DemoOptions) -> Result<Self> {
+        Ok(match options.engine {
+            DemoEngine::Postgres => Self::Postgres(postgres::Servers::start(options).await?),
+            DemoEngine::MySql => Self::MySql(mysql::Servers::start(options).await?),
+        })
+    }
+
+    fn described(&self) -> String {
+        match self {
+            Self::Postgres(servers) => servers.described(),
+            Self::MySql(servers) => servers.described(),
+        }
+    }
+
+    async fn fill(&self, scale: u32) -> Result<u64> {
+        match self {
+            Self::Postgres(servers) => servers.fill(scale).await,
+            Self::MySql(servers) => servers.fill(scale).await,
+        }
+    }
+
+    fn proxy(&self) -> Result<ProxyOptions> {
+        match self {
+            Self::Postgres(servers) => servers.proxy(),
+            Self::MySql(servers) => Ok(servers.proxy()),
+        }
+    }
+
+    async fn contents(&self) -> Result<(Contents, Contents)> {
+        match self {
+            Self::Postgres(servers) => servers.contents().await,
+            Self::MySql(servers) => servers.contents().await,
+        }
+    }
+
+    async fn account(&self, report: &Report) -> Result<Account> {
+        match self {
+            Self::Postgres(servers) => servers.account(report).await,
+            Self::MySql(servers) => servers.account(report).await,
+        }
+    }
+
+    async fn serving(&self, url: &str) -> Result<String> {
+        match self {
+            Self::Postgres(_) => postgres::serving(url).await,
+            Self::MySql(_) => mysql::serving(url).await,
+        }
+    }
 }
 
 /// Runs it; says whether nothing was lost, nothing was twice, and no client saw an error.
@@ -61,7 +131,7 @@ pub async fn run(options: &DemoOptions) -> Result<bool> {
         "{} clients write through pointsman",
         options.clients
     ));
-    let url = stage.proxy.url("app:secret", data::DATABASE);
+    let url = stage.proxy.url("app:secret", DATABASE);
     let load = Load::start(&LoadOptions::new(url).clients(options.clients)).await?;
     load.more_commits(100, Duration::from_secs(30)).await?;
 
@@ -87,37 +157,17 @@ pub async fn run(options: &DemoOptions) -> Result<bool> {
 }
 
 async fn set_up(clock: &Clock, options: &DemoOptions) -> Result<Stage> {
-    let servers = || {
-        PgOptions::default()
-            .with_scram()
-            .set("shared_buffers", "256MB")
-    };
-    let source = PgServer::start(options.from, servers()).await?;
-    let target = PgServer::start(options.to, servers()).await?;
-    clock.say(&format!(
-        "two servers run: source PostgreSQL {} on port {}, target PostgreSQL {} on port {}",
-        options.from,
-        source.port(),
-        options.to,
-        target.port()
-    ));
-    let rows = data::fill_source(&source, options.scale).await?;
-    data::prepare_target(&target).await?;
+    let servers = Servers::start(options).await?;
+    clock.say(&format!("two servers run: {}", servers.described()));
+    let rows = servers.fill(options.scale).await?;
     clock.say(&format!("the source's database has {rows} rows"));
 
-    let pg_dump = binaries::client_bin(options.from)?;
-    let proxy = ProxyOptions::between(&source, &target, data::DATABASE)
-        .key(format!("copy.pg_dump_dir = {pg_dump:?}"));
-    let proxy = Proxy::start(proxy).await?;
+    let proxy = Proxy::start(servers.proxy()?).await?;
     clock.say(&format!(
         "pointsman runs on port {} in front of the source",
         proxy.port()
     ));
-    Ok(Stage {
-        source,
-        target,
-        proxy,
-    })
+    Ok(Stage { servers, proxy })
 }
 
 /// Shows each step and each tenth of the copy once.
@@ -178,12 +228,11 @@ fn progress(status: &Value) -> String {
 }
 
 async fn close(stage: &Stage, report: &Report, cutover: Value) -> Result<bool> {
-    let source = stage.source.client(data::DATABASE).await?;
-    let target = stage.target.client(data::DATABASE).await?;
+    let (source, target) = stage.servers.contents().await?;
     let closing = Closing {
-        source: contents::read(&source).await?,
-        target: contents::read(&target).await?,
-        account: report.account(&target).await?,
+        source,
+        target,
+        account: stage.servers.account(report).await?,
         transactions: report.acknowledged.len(),
         seconds: report.lasted.as_secs_f64(),
         gap: report.longest_gap.length,
@@ -191,9 +240,9 @@ async fn close(stage: &Stage, report: &Report, cutover: Value) -> Result<bool> {
         cutover,
     };
     print!("\n{}", closing.render()?);
-    let clients = PgClient::connect(&stage.proxy.url("app:secret", data::DATABASE)).await?;
-    let serving = clients.value("SHOW server_version").await?;
-    println!("\na client that connects to the same port now is served by PostgreSQL {serving}");
+    let url = stage.proxy.url("app:secret", DATABASE);
+    let serving = stage.servers.serving(&url).await?;
+    println!("\na client that connects to the same port now is served by {serving}");
     Ok(closing.is_perfect())
 }
 

@@ -4,20 +4,20 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use integration::demo::{self, DemoOptions};
+use integration::demo::{self, DemoEngine, DemoOptions};
 
 /// Moves a database under load from one real server to another, and accounts for every transaction.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Which kind of server.
-    #[arg(default_value = "postgres", value_parser = ["postgres"])]
+    #[arg(default_value = "postgres", value_parser = ["postgres", "mysql"])]
     engine: String,
-    /// The source's major version.
-    #[arg(long, default_value_t = 14)]
-    from: u32,
-    /// The target's major version.
-    #[arg(long, default_value_t = 17)]
-    to: u32,
+    /// The source's version: 14, or mysql-9.7, mysql-5.6, mariadb-10.11, mariadb-11.8.
+    #[arg(long)]
+    from: Option<String>,
+    /// The target's version: 17, or mysql-9.7 and so on.
+    #[arg(long)]
+    to: Option<String>,
     /// Hundreds of thousands of rows to copy.
     #[arg(long, default_value_t = 10)]
     scale: u32,
@@ -29,7 +29,13 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let engine = if arguments.engine == "mysql" {
+        DemoEngine::MySql
+    } else {
+        DemoEngine::Postgres
+    };
     let options = DemoOptions {
+        engine,
         from: arguments.from,
         to: arguments.to,
         scale: arguments.scale,

@@ -1,13 +1,13 @@
-//! The demonstration's database.
+//! The demonstration's servers and database on PostgreSQL.
 
 use anyhow::{Context as _, Result};
 
-use crate::contents;
-use crate::load::Load;
-use crate::server::PgServer;
-
-/// The database that is moved.
-pub(super) const DATABASE: &str = "shop";
+use super::{DATABASE, DemoOptions};
+use crate::contents::Contents;
+use crate::load::{Account, Load, Report};
+use crate::proxy::ProxyOptions;
+use crate::server::{PgClient, PgOptions, PgServer};
+use crate::{binaries, contents};
 
 /// Types, keys and features that an application would have.
 const SCHEMA: &str = "
@@ -37,8 +37,85 @@ CREATE TABLE account (id integer PRIMARY KEY, branch integer, balance integer, f
 CREATE TABLE note (at timestamptz, text text);
 ";
 
+/// Two servers of different versions.
+pub(super) struct Servers {
+    source: PgServer,
+    target: PgServer,
+}
+
+impl Servers {
+    pub(super) async fn start(options: &DemoOptions) -> Result<Self> {
+        let servers = || {
+            PgOptions::default()
+                .with_scram()
+                .set("shared_buffers", "256MB")
+        };
+        let (from, to) = (version(&options.from, 14)?, version(&options.to, 17)?);
+        Ok(Self {
+            source: PgServer::start(from, servers()).await?,
+            target: PgServer::start(to, servers()).await?,
+        })
+    }
+
+    pub(super) fn described(&self) -> String {
+        format!(
+            "source PostgreSQL {} on port {}, target PostgreSQL {} on port {}",
+            self.source.major(),
+            self.source.port(),
+            self.target.major(),
+            self.target.port()
+        )
+    }
+
+    /// Fills the source and makes the target's database; gives the number of rows.
+    pub(super) async fn fill(&self, scale: u32) -> Result<u64> {
+        let rows = fill_source(&self.source, scale).await?;
+        prepare_target(&self.target).await?;
+        Ok(rows)
+    }
+
+    pub(super) fn proxy(&self) -> Result<ProxyOptions> {
+        let pg_dump = binaries::client_bin(self.source.major())?;
+        let options = ProxyOptions::between(&self.source, &self.target, DATABASE);
+        Ok(options.key(format!("copy.pg_dump_dir = {pg_dump:?}")))
+    }
+
+    /// What both sides hold, the source first.
+    pub(super) async fn contents(&self) -> Result<(Contents, Contents)> {
+        let source = self.source.client(DATABASE).await?;
+        let target = self.target.client(DATABASE).await?;
+        Ok((
+            contents::read(&source).await?,
+            contents::read(&target).await?,
+        ))
+    }
+
+    pub(super) async fn account(&self, report: &Report) -> Result<Account> {
+        let target = self.target.client(DATABASE).await?;
+        report.account(&target).await
+    }
+}
+
+/// The server that a client of this URL talks to, in words.
+pub(super) async fn serving(url: &str) -> Result<String> {
+    let client = PgClient::connect(url).await?;
+    Ok(format!(
+        "PostgreSQL {}",
+        client.value("SHOW server_version").await?
+    ))
+}
+
+fn version(asked: &Option<String>, usual: u32) -> Result<u32> {
+    match asked {
+        Some(text) => text
+            .parse()
+            .with_context(|| format!("{text} is no major version of PostgreSQL")),
+        None => Ok(usual),
+    }
+}
+
 /// Makes and fills the database; gives the number of rows.
-pub(super) async fn fill_source(source: &PgServer, scale: u32) -> Result<u64> {
+async fn fill_source(source: &PgServer, scale: u32) -> Result<u64> {
     let client = source.client("postgres").await?;
     client
         .batch_execute("CREATE ROLE app LOGIN PASSWORD 'secret'")
@@ -88,7 +165,7 @@ pub(super) async fn fill_source(source: &PgServer, scale: u32) -> Result<u64> {
 }
 
 /// The target's database; everything in it is pointsman's work.
-pub(super) async fn prepare_target(target: &PgServer) -> Result<()> {
+async fn prepare_target(target: &PgServer) -> Result<()> {
     let client = target.client("postgres").await?;
     client
         .batch_execute(&format!("CREATE DATABASE {DATABASE}"))
