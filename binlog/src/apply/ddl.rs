@@ -17,9 +17,11 @@ mod context;
 mod fingerprint;
 mod intent;
 mod parse;
+mod scheduled;
 mod words;
 
 use self::parse::{Kind, Parsed, Verb};
+use self::scheduled::Scheduled;
 use self::words::DoubleQuotes;
 use super::error::{ApplyError, DdlError, DdlWhy};
 use super::events::Ddl;
@@ -37,6 +39,8 @@ pub(super) use self::intent::carry_out;
 pub(super) struct Statement {
     ddl: Ddl,
     parsed: Parsed,
+    /// How it is run here, if it is about an event of the scheduler.
+    scheduled: Option<Scheduled>,
     /// The end of its transaction, and which of the transaction's statements it is.
     place: String,
 }
@@ -60,6 +64,7 @@ impl Statement {
         let parsed = parse::parse(&ddl.sql, &ddl.schema, quotes);
         Self {
             place: format!("{}#{nth}", committed.file),
+            scheduled: scheduled::scheduled(&ddl.sql, &parsed, quotes),
             parsed,
             ddl,
         }

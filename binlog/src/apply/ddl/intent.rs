@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use super::fingerprint::Fingerprint;
-use super::parse::{Kind, Verb};
 use super::{Again, Statement, context};
 use crate::apply::error::{ApplyError, DdlWhy, Doing};
 use crate::apply::session::Session;
@@ -65,18 +64,11 @@ async fn run(conn: &SqlConn, statement: &Statement) -> Result<(), ApplyError> {
             Err(error) => return Err(refused(error)),
         }
     }
-    conn.execute(&statement.ddl.sql).await.map_err(refused)?;
-    if let Kind::Event(Verb::Create | Verb::Alter) = statement.parsed.kind
-        && let Some(event) = statement.parsed.objects.last()
-    {
-        let word = if conn.version().is_mysql_at_least(8, 4, 0) {
-            "REPLICA"
-        } else {
-            "SLAVE"
-        };
-        let sql = format!("ALTER EVENT {} DISABLE ON {word}", event.quoted());
-        conn.execute(&sql).await.map_err(refused)?;
-    }
+    let sql = match &statement.scheduled {
+        Some(scheduled) => &scheduled.sql,
+        None => &statement.ddl.sql,
+    };
+    conn.execute(sql).await.map_err(refused)?;
     Ok(())
 }
 
@@ -160,12 +152,22 @@ async fn begin(
     Ok(())
 }
 
+/// Writes down that the statement is done, and what it means for the events that wait for the
+/// switch.
 async fn done(conn: &SqlConn, statement: &Statement) -> Result<(), ApplyError> {
-    let sql = format!(
+    let done = format!(
         "UPDATE pointsman.ddl_intent SET state = 'done' WHERE only_row = 1 AND position = {}",
         quote_literal(&statement.place)
     );
-    conn.execute(&sql).await.map_err(intent)?;
+    let keep = statement
+        .scheduled
+        .iter()
+        .flat_map(|scheduled| &scheduled.keep);
+    conn.execute("BEGIN").await.map_err(intent)?;
+    for sql in keep.chain([&done]) {
+        conn.execute(sql).await.map_err(intent)?;
+    }
+    conn.execute("COMMIT").await.map_err(intent)?;
     Ok(())
 }
 

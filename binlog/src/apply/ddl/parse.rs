@@ -157,7 +157,7 @@ impl Reader<'_> {
                     self.take("BODY");
                     return self.one(Kind::Object, &shown);
                 }
-                "EVENT" => return self.one(Kind::Event(done), &shown),
+                "EVENT" => return self.event(done, &shown),
                 "USER" | "ROLE" => return (Kind::Account, Vec::new(), shown),
                 "SEQUENCE" | "SERVER" | "TABLESPACE" | "LOGFILE" | "RESOURCE" | "SPATIAL"
                     if text != "SPATIAL" || !self.followed_by("INDEX") =>
@@ -185,6 +185,20 @@ impl Reader<'_> {
                 let _to = self.take("TO") || self.take("AS");
                 objects.extend(self.name());
             }
+        }
+        (kind, objects, shown)
+    }
+
+    /// An event, and the name that it gets.
+    fn event(&mut self, verb: Verb, shown: &str) -> Found {
+        let (kind, mut objects, shown) = self.one(Kind::Event(verb), shown);
+        let renamed = self.words.iter().position(|word| word.is("RENAME"));
+        if verb == Verb::Alter
+            && let Some(place) = renamed
+        {
+            self.at = place + 1;
+            self.take("TO");
+            objects.extend(self.name());
         }
         (kind, objects, shown)
     }

@@ -1,5 +1,7 @@
 //! Cuts a statement into words: as much of the grammar as it takes to find the objects it names.
 
+use std::ops::Range;
+
 /// A piece of a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Word {
@@ -37,15 +39,24 @@ pub(super) enum DoubleQuotes {
 
 /// Cuts `sql` into words. Comments are left out, but for those that servers execute.
 pub(super) fn words(sql: &str, double_quotes: DoubleQuotes) -> Vec<Word> {
+    let located = located_words(sql, double_quotes).into_iter();
+    located.map(|(word, _)| word).collect()
+}
+
+/// The words, each with its place in the text, in bytes.
+pub(super) fn located_words(sql: &str, double_quotes: DoubleQuotes) -> Vec<(Word, Range<usize>)> {
     let letters: Vec<char> = sql.chars().collect();
+    let mut offsets: Vec<usize> = sql.char_indices().map(|(offset, _)| offset).collect();
+    offsets.push(sql.len());
+    let offset = |at: usize| offsets.get(at).copied().unwrap_or(sql.len());
     let mut cutter = Cutter {
         letters: &letters,
         at: 0,
         double_quotes,
     };
     let mut words = Vec::new();
-    while let Some(word) = cutter.next() {
-        words.push(word);
+    while let Some((word, start)) = cutter.next() {
+        words.push((word, offset(start)..offset(cutter.at)));
     }
     words
 }
@@ -57,9 +68,11 @@ struct Cutter<'a> {
 }
 
 impl Cutter<'_> {
-    fn next(&mut self) -> Option<Word> {
+    /// The next word and where it starts.
+    fn next(&mut self) -> Option<(Word, usize)> {
         loop {
             let letter = self.peek(0)?;
+            let start = self.at;
             match letter {
                 letter if letter.is_whitespace() => self.at += 1,
                 '#' => self.skip_line(),
@@ -67,18 +80,18 @@ impl Cutter<'_> {
                 '/' if self.peek(1) == Some('*') => self.comment(),
                 // The end of a comment that is executed.
                 '*' if self.peek(1) == Some('/') => self.at += 2,
-                '`' => return Some(Word::Quoted(self.quoted('`'))),
+                '`' => return Some((Word::Quoted(self.quoted('`')), start)),
                 '"' if self.double_quotes == DoubleQuotes::Names => {
-                    return Some(Word::Quoted(self.quoted('"')));
+                    return Some((Word::Quoted(self.quoted('"')), start));
                 }
                 '"' | '\'' => {
                     self.quoted(letter);
-                    return Some(Word::Text);
+                    return Some((Word::Text, start));
                 }
-                letter if is_name(letter) => return Some(Word::Plain(self.plain())),
+                letter if is_name(letter) => return Some((Word::Plain(self.plain()), start)),
                 sign => {
                     self.at += 1;
-                    return Some(Word::Sign(sign));
+                    return Some((Word::Sign(sign), start));
                 }
             }
         }

@@ -4,5 +4,6 @@
 mod definitions;
 mod log_file;
 mod pair;
+mod resuming;
 mod rows;
 mod types;

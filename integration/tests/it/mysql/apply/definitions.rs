@@ -130,3 +130,30 @@ async fn a_definition_that_the_target_refuses_stops_with_its_place_and_not_its_t
     assert!(!error.to_string().contains("beef"), "{error}");
     assert!(error.statement().unwrap().contains("beef"));
 }
+
+#[tokio::test]
+async fn events_of_the_scheduler_are_defined_disabled_and_remembered() {
+    let mut pair = Pair::start(Version::MySql97, Version::MySql97).await;
+    pair.target.sql("SET GLOBAL event_scheduler = ON").unwrap();
+    pair.both("CREATE TABLE t (id INT) ENGINE=InnoDB");
+    pair.change(
+        "SET GLOBAL event_scheduler = OFF;
+         CREATE EVENT now ON SCHEDULE AT CURRENT_TIMESTAMP ON COMPLETION PRESERVE DO INSERT INTO t VALUES (1);
+         CREATE EVENT often ON SCHEDULE EVERY 1 SECOND COMMENT 'x' DO INSERT INTO t VALUES (2);
+         CREATE EVENT gone ON SCHEDULE EVERY 1 SECOND DO INSERT INTO t VALUES (3);
+         ALTER EVENT often RENAME TO seldom; DROP EVENT gone",
+    );
+    Box::pin(pair.apply()).await.unwrap();
+    let events = "SELECT EVENT_NAME, STATUS FROM information_schema.EVENTS ORDER BY 1";
+    assert_eq!(
+        pair.target.sql(events).unwrap(),
+        "now\tDISABLED\nseldom\tDISABLED"
+    );
+    assert_eq!(
+        pair.target
+            .sql("SELECT event_name FROM pointsman.saved_event ORDER BY 1")
+            .unwrap(),
+        "now\nseldom"
+    );
+    assert_eq!(pair.target.sql("SELECT count(*) FROM d.t").unwrap(), "0");
+}

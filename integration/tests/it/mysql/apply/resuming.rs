@@ -1,0 +1,209 @@
+//! Windows, markers, pauses, crashes: every transaction is applied exactly once.
+
+use std::time::Duration;
+
+use binlog::apply::{Applier, ApplyOptions, RunState, Watermarks};
+use binlog::movement::marker::Marker;
+use binlog::position::BinlogFile;
+use binlog::schema::catalog::Scope;
+use binlog::wire::Endpoint;
+use integration::mysql::Version;
+use router::window::WindowLimits;
+
+use super::log_file;
+use super::pair::Pair;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn options(pair: &Pair, rows_max: u64) -> ApplyOptions {
+    let scope = Scope::Database("d".to_owned());
+    let mut options = ApplyOptions::new("pointsman test", pair.applied.clone(), scope);
+    options.window = WindowLimits {
+        rows_max,
+        ..WindowLimits::default()
+    };
+    options
+}
+
+/// Applies the source's log again and again from where the target says, while the target dies.
+async fn killed(version: Version) {
+    let mut pair = Pair::start(version, version).await;
+    pair.both(
+        "CREATE TABLE t (id INT PRIMARY KEY, v INT) ENGINE=InnoDB;
+         CREATE TABLE n (v INT) ENGINE=InnoDB; INSERT INTO t VALUES (0, 0)",
+    );
+    let mut history = String::new();
+    for id in 1..400 {
+        history.push_str(&format!(
+            "INSERT INTO t VALUES ({id}, 0); UPDATE t SET v = v + 1; INSERT INTO n VALUES ({id});"
+        ));
+    }
+    pair.change(&history);
+    let end = log_file::end_of(&pair.source);
+    for round in 0..4 {
+        let endpoint: Endpoint = pair.target_url.parse().unwrap();
+        let mut applier = Box::pin(Applier::open(
+            &endpoint,
+            options(&pair, 500),
+            Watermarks::new(),
+        ))
+        .await
+        .unwrap();
+        let from = applier.position();
+        let handle = applier.handle();
+        let events = log_file::between(&pair.source, &from, &end);
+        let before = handle.status().windows;
+        let run = Box::pin(applier.run(events, |_position| {}));
+        let crash = async {
+            let mut applied = handle.applied();
+            applied.wait_for(|applied| *applied > from).await.unwrap();
+            pair.target.kill9().unwrap();
+        };
+        if round == 3 {
+            let mut applied = handle.applied();
+            let finish = async {
+                applied.wait_for(|applied| *applied >= end).await.unwrap();
+                handle.stop();
+            };
+            let both = futures(run, finish);
+            tokio::time::timeout(PATIENCE, both).await.unwrap().unwrap();
+            assert!(handle.status().windows > before);
+        } else {
+            let both = futures(run, crash);
+            let error = tokio::time::timeout(PATIENCE, both)
+                .await
+                .unwrap()
+                .unwrap_err();
+            assert!(error.is_transient(), "{error:?}");
+            pair.target.restart().await.unwrap();
+        }
+    }
+    assert_eq!(pair.same_rows("t").lines().count(), 400);
+    assert_eq!(
+        pair.same("SELECT count(*), count(DISTINCT v) FROM n"),
+        "399\t399"
+    );
+}
+
+/// Runs both and gives the first one's result.
+async fn futures<T>(one: impl Future<Output = T>, other: impl Future<Output = ()>) -> T {
+    tokio::pin!(one);
+    tokio::select! {
+        result = &mut one => result,
+        () = other => one.await,
+    }
+}
+
+#[tokio::test]
+async fn every_transaction_is_applied_once_though_mysql_97_is_killed() {
+    killed(Version::MySql97).await;
+}
+
+#[tokio::test]
+async fn every_transaction_is_applied_once_though_mariadb_118_is_killed() {
+    killed(Version::MariaDb118).await;
+}
+
+#[tokio::test]
+async fn a_second_applier_of_the_same_migration_stops() {
+    let mut pair = Pair::start(Version::MySql97, Version::MySql97).await;
+    pair.both("CREATE TABLE t (id INT PRIMARY KEY) ENGINE=InnoDB");
+    pair.change("INSERT INTO t VALUES (1)");
+    let mut second = Box::pin(pair.applier()).await.unwrap();
+    let from = pair.applied.clone();
+    Box::pin(pair.apply()).await.unwrap();
+    let events = log_file::between(&pair.source, &from, &pair.applied);
+    let run = Box::pin(second.run(events, |_position| {}));
+    let error = tokio::time::timeout(PATIENCE, run)
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert!(error.to_string().contains("another pointsman"), "{error}");
+    assert_eq!(pair.same("SELECT id FROM t"), "1");
+}
+
+#[tokio::test]
+async fn markers_are_waited_for_and_a_pause_holds_it_still() {
+    let mut pair = Pair::start(Version::MySql97, Version::MySql97).await;
+    pair.both("CREATE TABLE t (id INT PRIMARY KEY) ENGINE=InnoDB");
+    pair.source.sql("CREATE DATABASE pointsman; CREATE TABLE pointsman.marker (id BIGINT PRIMARY KEY, token VARCHAR(64))").unwrap();
+    pair.change("INSERT INTO t VALUES (1)");
+    pair.source
+        .sql("INSERT INTO pointsman.marker VALUES (1, 'here')")
+        .unwrap();
+    let end = log_file::end_of(&pair.source);
+    let mut applier = Box::pin(pair.applier()).await.unwrap();
+    let events = log_file::between(&pair.source, &pair.applied, &end);
+    let handle = applier.handle();
+    let run = Box::pin(applier.run(events, |_position| {}));
+    let ask = async {
+        let marker = Marker::Row {
+            token: "here".to_owned(),
+        };
+        let position = handle.wait_marker(&marker).await;
+        assert_eq!(position, end);
+        let paused = handle.pause().await;
+        assert_eq!(
+            (paused.at.clone(), handle.status().run),
+            (end.clone(), RunState::Paused)
+        );
+        assert_eq!(
+            pair.target.sql_in("d", "SELECT count(*) FROM t").unwrap(),
+            "1"
+        );
+        paused.resume();
+        let rotated = Marker::Rotated {
+            file: BinlogFile::new("binlog.000001", 4).name.to_string(),
+        };
+        handle.wait_marker(&rotated).await;
+        handle.stop();
+    };
+    tokio::time::timeout(PATIENCE, futures(run, ask))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(*handle.run_state().borrow(), RunState::Ended);
+}
+
+#[tokio::test]
+async fn windows_that_an_applier_wrote_are_not_applied_again() {
+    let mut pair = Pair::start(Version::MySql97, Version::MySql97).await;
+    pair.both("CREATE TABLE t (id INT PRIMARY KEY) ENGINE=InnoDB");
+    // As the target of an earlier direction looks: rows behind a change of the progress.
+    pair.source.sql("CREATE DATABASE pointsman; CREATE TABLE pointsman.progress (lane INT PRIMARY KEY, position TEXT, commit_time BIGINT, windows BIGINT)").unwrap();
+    let start = log_file::end_of(&pair.source);
+    pair.source.sql("BEGIN; INSERT INTO pointsman.progress VALUES (0, 'x', 0, 1); INSERT INTO d.t VALUES (1); COMMIT; INSERT INTO d.t VALUES (2)").unwrap();
+    pair.applied = start;
+    Box::pin(pair.apply()).await.unwrap();
+    assert_eq!(pair.target.sql_in("d", "SELECT id FROM t").unwrap(), "2");
+}
+
+#[tokio::test]
+async fn a_window_that_meets_a_lock_runs_again_whole() {
+    let mut pair = Pair::start(Version::MariaDb118, Version::MariaDb118).await;
+    pair.both("CREATE TABLE t (id INT PRIMARY KEY, v INT) ENGINE=InnoDB; INSERT INTO t VALUES (1, 0), (2, 0)");
+    pair.target
+        .sql("SET GLOBAL innodb_lock_wait_timeout = 1")
+        .unwrap();
+    pair.change("UPDATE t SET v = 1 WHERE id = 1; UPDATE t SET v = 1 WHERE id = 2");
+    let mut blocker = pair.target.cli().unwrap();
+    let mut blocker = blocker
+        .arg("-e")
+        .arg("BEGIN; SELECT * FROM d.t WHERE id = 2 FOR UPDATE; SELECT SLEEP(3); ROLLBACK")
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let locked = || {
+        pair.target
+            .sql("SELECT count(*) FROM information_schema.innodb_trx WHERE trx_rows_locked > 0")
+            .unwrap()
+    };
+    let began = std::time::Instant::now();
+    while locked() == "0" {
+        assert!(began.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Box::pin(pair.apply()).await.unwrap();
+    assert!(blocker.wait().unwrap().success());
+    assert_eq!(pair.same("SELECT sum(v) FROM t"), "2");
+}
