@@ -72,7 +72,7 @@ async fn has_table(client: &SqlConn, name: &str, step: &'static str) -> Result<b
 }
 
 /// The one value of a query.
-async fn one<T: std::str::FromStr>(
+pub(crate) async fn one<T: std::str::FromStr>(
     client: &SqlConn,
     sql: &str,
     step: &'static str,
@@ -83,7 +83,11 @@ async fn one<T: std::str::FromStr>(
 }
 
 /// The first column of all rows, as text.
-async fn names(client: &SqlConn, sql: &str, step: &'static str) -> Result<Vec<String>, Failed> {
+pub(crate) async fn names(
+    client: &SqlConn,
+    sql: &str,
+    step: &'static str,
+) -> Result<Vec<String>, Failed> {
     let rows = client.query(sql).await.map_err(Failed::sql(step))?;
     rows.iter()
         .map(|row| row.parse(0).map_err(Failed::answer(step)))

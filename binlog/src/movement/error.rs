@@ -45,11 +45,11 @@ pub enum Failed {
 }
 
 impl Failed {
-    pub(super) fn sql(step: &'static str) -> impl FnOnce(SqlError) -> Self {
+    pub(crate) fn sql(step: &'static str) -> impl FnOnce(SqlError) -> Self {
         move |source| Self::Sql { step, source }
     }
 
-    pub(super) fn answer(step: &'static str) -> impl FnOnce(ParseCellError) -> Self {
+    pub(crate) fn answer(step: &'static str) -> impl FnOnce(ParseCellError) -> Self {
         move |source| Self::Answer { step, source }
     }
 

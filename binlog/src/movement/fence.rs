@@ -218,22 +218,7 @@ impl Fence {
         client: &SqlConn,
         ours: &[u32],
     ) -> Result<Vec<FenceError>, FenceError> {
-        let mut passes = Vec::new();
-        let transactions = transactions::prepared(client).await?;
-        if !transactions.is_empty() {
-            passes.push(FenceError::PreparedTransactions { transactions });
-        }
-        let channels = replication::writing(client).await?;
-        if !channels.is_empty() {
-            passes.push(FenceError::Replication { channels });
-        }
-        if self.kind == Kind::ReadOnly {
-            let sessions = sessions::bypassing(client, &self.options, ours).await?;
-            if !sessions.is_empty() {
-                passes.push(FenceError::BypassingSessions { sessions });
-            }
-        }
-        Ok(passes)
+        obstacles_now(client, &self.options, ours).await
     }
 
     async fn accounts_to_lock(&self, client: &SqlConn) -> Result<Vec<String>, FenceError> {
@@ -268,4 +253,31 @@ impl Fence {
         }
         Ok(make_durable(client, RAISING).await?)
     }
+}
+
+/// What stands on the server now that no setting stops; see [`Fence::obstacles`].
+///
+/// # Errors
+/// When the server fails, or a privilege is missing.
+pub async fn obstacles_now(
+    client: &SqlConn,
+    options: &FenceOptions,
+    ours: &[u32],
+) -> Result<Vec<FenceError>, FenceError> {
+    let mut passes = Vec::new();
+    let transactions = transactions::prepared(client).await?;
+    if !transactions.is_empty() {
+        passes.push(FenceError::PreparedTransactions { transactions });
+    }
+    let channels = replication::writing(client).await?;
+    if !channels.is_empty() {
+        passes.push(FenceError::Replication { channels });
+    }
+    if Kind::of(client.version()) == Kind::ReadOnly {
+        let sessions = sessions::bypassing(client, options, ours).await?;
+        if !sessions.is_empty() {
+            passes.push(FenceError::BypassingSessions { sessions });
+        }
+    }
+    Ok(passes)
 }

@@ -1,6 +1,7 @@
 //! MySQL and MariaDB: the same ideas on their servers, a module an idea.
 
 mod apply;
+mod check;
 mod compare;
 mod fence;
 mod ground;

@@ -130,17 +130,19 @@ async fn a_marker_is_written_behind_the_fence_on_all_servers() {
                 }
                 Marker::Rotated { file } => {
                     assert!(!gtids && !version.is_mariadb());
-                    let status = match version {
-                        Version::MySql97 => "SHOW BINARY LOG STATUS",
-                        Version::MySql56 | Version::MariaDb1011 | Version::MariaDb118 => {
-                            "SHOW MASTER STATUS"
-                        }
-                    };
+                    let status = log_status(version);
                     assert_eq!(ground.one(status).await, file, "{version}");
                 }
             }
             fence::lower(&source, PATIENCE).await.unwrap();
         }
+    }
+}
+
+fn log_status(version: Version) -> &'static str {
+    match version {
+        Version::MySql97 => "SHOW BINARY LOG STATUS",
+        Version::MySql56 | Version::MariaDb1011 | Version::MariaDb118 => "SHOW MASTER STATUS",
     }
 }
 

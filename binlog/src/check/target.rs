@@ -1,0 +1,174 @@
+//! The target: empty, writable, and with a place for the source's accounts.
+
+use router::Side;
+
+use super::CheckOptions;
+use super::report::{Advice, Report, listed};
+use super::server::Server;
+use crate::movement::error::Failed;
+use crate::schema::catalog::Scope;
+
+pub(super) async fn target(
+    target: &Server,
+    scope: &Scope,
+    options: &CheckOptions,
+    report: &mut Report,
+) -> Result<(), Failed> {
+    writable(target, report);
+    way_back(target, report);
+    local_infile(target, report);
+    if options.migration_id.is_none() {
+        empty(target, scope, report).await?;
+    }
+    Ok(())
+}
+
+fn writable(target: &Server, report: &mut Report) {
+    let closed = ["read_only", "super_read_only"]
+        .into_iter()
+        .filter(|name| {
+            target
+                .variable(name)
+                .is_some_and(|value| !matches!(value, "OFF" | "0"))
+        })
+        .collect::<Vec<_>>();
+    if !closed.is_empty() {
+        let advice = Advice {
+            why: "nothing can be written to it, or applications could not write after the switch",
+            fix: "SET GLOBAL super_read_only = OFF; SET GLOBAL read_only = OFF, and in its option \
+                  file; if it is a replica, name a server that is none",
+        };
+        report.fail(
+            Side::Target,
+            &format!("{} is on", closed.join(" and ")),
+            advice,
+        );
+    }
+    if target
+        .variable("innodb_force_recovery")
+        .is_some_and(|value| value != "0")
+    {
+        let advice = Advice {
+            why: "the storage engine takes no writes",
+            fix: "start the target without innodb_force_recovery",
+        };
+        report.fail(Side::Target, "innodb_force_recovery is set", advice);
+    }
+}
+
+/// What a rollback after the switch needs of the target.
+fn way_back(target: &Server, report: &mut Report) {
+    let is_row = target
+        .variable("binlog_format")
+        .is_none_or(|format| format == "ROW");
+    if target.is_on("log_bin") && is_row {
+        let what = "it logs rows, so a way back can be kept";
+        report.ok(Side::Target, what);
+        return;
+    }
+    let advice = Advice {
+        why: "after the switch the changes made on the target could not be streamed back, so \
+              `rollback` would not be possible",
+        fix: "start the target with log_bin, a server_id of its own and binlog_format=ROW",
+    };
+    report.warn(Side::Target, "it has no binary log of rows", advice);
+}
+
+fn local_infile(target: &Server, report: &mut Report) {
+    if target.is_on("local_infile") {
+        return;
+    }
+    let advice = Advice {
+        why: "rows are copied by INSERT instead of LOAD DATA, which is slower",
+        fix: "SET GLOBAL local_infile = ON on the target for the time of the copy",
+    };
+    report.warn(Side::Target, "local_infile is off", advice);
+}
+
+async fn empty(target: &Server, scope: &Scope, report: &mut Report) -> Result<(), Failed> {
+    let databases = target
+        .names("SELECT SCHEMA_NAME FROM information_schema.SCHEMATA ORDER BY 1")
+        .await?;
+    if databases.iter().any(|name| name == "pointsman") {
+        let advice = Advice {
+            why: "its tables say how far another migration is",
+            fix: "finish or abort that migration; if its proxy is gone for good, DROP DATABASE \
+                  pointsman on both servers",
+        };
+        report.fail(
+            Side::Target,
+            "an earlier migration left database pointsman",
+            advice,
+        );
+    }
+    let filled = target
+        .names(
+            "SELECT DISTINCT TABLE_SCHEMA FROM information_schema.TABLES
+             UNION SELECT DISTINCT ROUTINE_SCHEMA FROM information_schema.ROUTINES
+             UNION SELECT DISTINCT EVENT_SCHEMA FROM information_schema.EVENTS ORDER BY 1",
+        )
+        .await?;
+    let filled: Vec<String> = filled
+        .into_iter()
+        .filter(|name| scope.holds(name))
+        .collect();
+    if filled.is_empty() {
+        report.ok(Side::Target, "nothing is where the databases will be");
+        return Ok(());
+    }
+    let advice = Advice {
+        why: "the source's tables and rows would meet what is there, and pointsman deletes nothing \
+              that it did not make",
+        fix: "use a new server, or drop these databases there",
+    };
+    let what = format!("databases are not empty: {}", listed(&filled));
+    report.fail(Side::Target, &what, advice);
+    Ok(())
+}
+
+/// Accounts whose way to log in the target does not have.
+pub(super) async fn accounts(
+    source: &Server,
+    target: &Server,
+    report: &mut Report,
+) -> Result<(), Failed> {
+    let plugins = target
+        .names("SELECT PLUGIN_NAME FROM information_schema.PLUGINS WHERE PLUGIN_STATUS = 'ACTIVE'")
+        .await?;
+    let rows = source
+        .rows(
+            "SELECT User, Host, plugin FROM mysql.user
+             WHERE User NOT IN ('', 'root', 'mysql', 'mariadb.sys', 'mysql.sys', 'mysql.session',
+                                'mysql.infoschema', 'debian-sys-maint', 'PUBLIC') AND Host <> ''
+             ORDER BY 1, 2",
+        )
+        .await
+        .map_err(Failed::sql("reading the accounts"))?;
+    let mut lost = Vec::new();
+    for row in rows {
+        let plugin = match row.text(2) {
+            None | Some("") => "mysql_native_password",
+            Some(plugin) => plugin,
+        };
+        if !plugins.iter().any(|there| there == plugin) {
+            let (user, host) = (row.text(0).unwrap_or_default(), row.text(1).unwrap_or("%"));
+            lost.push(format!("{user}@{host} ({plugin})"));
+        }
+    }
+    if lost.is_empty() {
+        report.ok(
+            Side::Target,
+            "it has every way to log in that the accounts use",
+        );
+        return Ok(());
+    }
+    let advice = Advice {
+        why: "the target does not know how these accounts log in, so they could not after the \
+              switch",
+        fix: "make these accounts on the target with a plugin that it has (caching_sha2_password \
+              on MySQL, mysql_native_password on MariaDB) and their passwords",
+    };
+    let what = format!("accounts would not be able to log in: {}", listed(&lost));
+    report.warn(Side::Target, &what, advice);
+    Ok(())
+}

@@ -1,0 +1,225 @@
+//! The preflight check on real servers: what is right is said to be, and what is wrong is named.
+
+use binlog::check::{self, CheckOptions, Finding, KeylessTables, Level};
+use integration::mysql::{MySqlOptions, Version};
+
+use super::ground::{Ground, endpoint};
+
+/// Options with the fixture's own sessions out of the way.
+fn options() -> CheckOptions {
+    CheckOptions {
+        migration_id: Some("test".to_owned()),
+        trusted_roles: vec!["root".to_owned()],
+        ..CheckOptions::default()
+    }
+}
+
+async fn findings(source: &Ground, target: &Ground, options: &CheckOptions) -> Vec<Finding> {
+    let source = endpoint(&source.server.url("migrator", "shop"));
+    let target = endpoint(&target.server.url("chief", ""));
+    check::run(&source, &target, options).await
+}
+
+fn of(level: Level, findings: &[Finding]) -> Vec<String> {
+    let these = findings.iter().filter(|finding| finding.level == level);
+    these.map(ToString::to_string).collect()
+}
+
+fn fails_with(findings: &[Finding], words: &[&str]) {
+    let fails = of(Level::Fail, findings);
+    for word in words {
+        let is_there = fails.iter().any(|fail| fail.contains(word));
+        assert!(is_there, "no FAIL says {word}: {fails:#?}");
+    }
+}
+
+#[tokio::test]
+async fn two_servers_that_are_right_have_no_fail_with_the_documented_privileges() {
+    for version in Version::ALL {
+        let source = Ground::open(version).await;
+        let target = Ground::open(version).await;
+        let before = target
+            .one("SELECT COUNT(*) FROM information_schema.TABLES")
+            .await;
+        let findings = findings(&source, &target, &options()).await;
+        let fails = of(Level::Fail, &findings);
+        // The event scheduler of MySQL 9.7 runs unless told otherwise; MariaDB's does not.
+        assert_eq!(fails, Vec::<String>::new(), "{version}");
+        for finding in &findings {
+            let complete = finding.level == Level::Ok || !finding.fix.is_empty();
+            assert!(complete, "{finding}");
+        }
+        let after = target
+            .one("SELECT COUNT(*) FROM information_schema.TABLES")
+            .await;
+        assert_eq!(before, after, "a check changes nothing");
+    }
+}
+
+#[tokio::test]
+async fn a_source_whose_log_cannot_be_streamed_fails() {
+    for version in Version::ALL {
+        let with_log = MySqlOptions::default();
+        let without = Ground::open_with(version, with_log.without_binlog()).await;
+        let target = Ground::open(version).await;
+        let found = findings(&without, &target, &options()).await;
+        fails_with(&found, &["log_bin is off"]);
+
+        let mixed = MySqlOptions::default()
+            .set("binlog-format", "MIXED")
+            .set("binlog-ignore-db", "shop");
+        let mixed = Ground::open_with(version, mixed).await;
+        let found = findings(&mixed, &target, &options()).await;
+        fails_with(&found, &["binlog_format is MIXED", "binlog_ignore_db"]);
+    }
+}
+
+#[tokio::test]
+async fn missing_privileges_are_named_one_by_one_with_their_grant() {
+    for version in Version::ALL {
+        let ground = Ground::open(version).await;
+        ground.run("CREATE USER poor@'%'").await.unwrap();
+        let source = endpoint(&ground.server.url("poor", "shop"));
+        let target = endpoint(&ground.server.url("poor", ""));
+        let found = check::run(&source, &target, &options()).await;
+        let grants = match version {
+            Version::MySql97 => [
+                "GRANT XA_RECOVER_ADMIN ON *.* TO 'poor'@'%'",
+                "GRANT SYSTEM_VARIABLES_ADMIN ON *.*",
+                "GRANT REPLICATION SLAVE ON *.*",
+            ],
+            Version::MySql56 => [
+                "GRANT SUPER ON *.* TO 'poor'@'%'",
+                "GRANT PROCESS ON *.*",
+                "GRANT REPLICATION SLAVE ON *.*",
+            ],
+            Version::MariaDb1011 | Version::MariaDb118 => [
+                "GRANT READ ONLY ADMIN ON *.* TO 'poor'@'%'",
+                "GRANT SLAVE MONITOR ON *.*",
+                "GRANT REPLICATION SLAVE ON *.*",
+            ],
+        };
+        fails_with(&found, &grants);
+        fails_with(&found, &["ON `pointsman`.* TO", "server_id is the same"]);
+        // Each of them is one that the server takes.
+        for finding in &found {
+            if finding.fix.starts_with("GRANT ") {
+                let granted = ground.run(&finding.fix).await;
+                assert!(granted.is_ok(), "{version}: {}: {granted:?}", finding.fix);
+            }
+        }
+        let found = check::run(&source, &target, &options()).await;
+        let lacks = of(Level::Fail, &found);
+        let lacks: Vec<_> = lacks.iter().filter(|one| one.contains("lacks")).collect();
+        assert!(lacks.is_empty(), "{version}: {lacks:#?}");
+    }
+}
+
+#[tokio::test]
+async fn tables_that_do_not_move_are_named() {
+    for version in Version::ALL {
+        let source = Ground::open(version).await;
+        let target = Ground::open(version).await;
+        for sql in [
+            "CREATE TABLE shop.keyless (a INT) ENGINE=InnoDB",
+            "CREATE TABLE shop.old (a INT PRIMARY KEY) ENGINE=MyISAM",
+            "CREATE TABLE shop.gone (a INT PRIMARY KEY) ENGINE=MEMORY",
+        ] {
+            source.run(sql).await.unwrap();
+        }
+        if version.is_mariadb() {
+            source.run("CREATE SEQUENCE shop.numbers").await.unwrap();
+        }
+        let options = CheckOptions {
+            keyless_tables: KeylessTables::Refuse,
+            ..options()
+        };
+        let found = findings(&source, &target, &options).await;
+        fails_with(
+            &found,
+            &["shop.keyless", "shop.old (MyISAM)", "shop.gone (MEMORY)"],
+        );
+        if version.is_mariadb() {
+            fails_with(&found, &["shop.numbers"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_is_not_empty_or_takes_no_writes_fails() {
+    for version in Version::ALL {
+        let source = Ground::open(version).await;
+        let target = Ground::open(version).await;
+        target.run("SET GLOBAL read_only = ON").await.unwrap();
+        let first = CheckOptions {
+            migration_id: None,
+            ..options()
+        };
+        let found = findings(&source, &target, &first).await;
+        fails_with(
+            &found,
+            &[
+                "read_only is on",
+                "left database pointsman",
+                "not empty: shop",
+            ],
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_would_pass_the_fence_is_told() {
+    for version in Version::ALL {
+        let source = Ground::open(version).await;
+        let target = Ground::open(version).await;
+        let app = source.connect("app").await;
+        for sql in [
+            "XA START 'left'",
+            "INSERT INTO shop.entry (who) VALUES ('xa')",
+            "XA END 'left'",
+            "XA PREPARE 'left'",
+        ] {
+            app.execute(sql).await.unwrap();
+        }
+        let _chief = source.connect("chief").await;
+        let found = findings(&source, &target, &options()).await;
+        fails_with(&found, &["left"]);
+        if version != Version::MySql97 {
+            let warns = of(Level::Warn, &found).join("\n");
+            assert!(warns.contains("user chief"), "{version}: {warns}");
+            assert!(warns.contains("read_only = 1"), "{version}: {warns}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_reached_is_a_finding() {
+    let target = Ground::open(Version::MariaDb118).await;
+    let nobody = endpoint("mysql://migrator@127.0.0.1:1/shop");
+    let there = endpoint(&target.server.url("nobody", ""));
+    let found = check::run(&nobody, &there, &options()).await;
+    assert_eq!(of(Level::Fail, &found).len(), 2, "{found:#?}");
+    assert!(
+        found[1].fix.contains("CREATE USER 'nobody'@'%'"),
+        "{}",
+        found[1]
+    );
+}
+
+#[tokio::test]
+async fn collations_and_log_ins_of_the_other_flavour_are_named() {
+    let source = Ground::open(Version::MariaDb118).await;
+    let target = Ground::open(Version::MySql97).await;
+    source
+        .run("CREATE TABLE shop.t (a INT PRIMARY KEY, b TEXT COLLATE utf8mb4_uca1400_ai_ci)")
+        .await
+        .unwrap();
+    let found = findings(&source, &target, &options()).await;
+    fails_with(&found, &["utf8mb4_uca1400"]);
+    let warns = of(Level::Warn, &found).join("\n");
+    assert!(warns.contains("app@% (mysql_native_password)"), "{warns}");
+
+    let found = findings(&target, &source, &options()).await;
+    let warns = of(Level::Warn, &found).join("\n");
+    assert!(warns.contains("app@% (caching_sha2_password)"), "{warns}");
+}
