@@ -9,7 +9,8 @@
 //!
 //! # What clients must know
 //! The result of `ROW_COUNT()` after a failed statement is 0 in place of -1: the relay asks the
-//! server for its status then. Query attributes, compression and MariaDB's bulk operations are not
+//! server for its status then. Warnings and `FOUND_ROWS()` of a statement do not go over with its
+//! session. Query attributes, compression and MariaDB's bulk operations are not
 //! offered; clients that have them work without.
 //!
 //! # What happens in a crash

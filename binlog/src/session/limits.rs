@@ -48,3 +48,7 @@ pub(super) const GOODBYE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Most bytes of an answer to a question of ours.
 pub(super) const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// How long after a statement with warnings a client may still ask for them before a question of
+/// ours wipes them out. Clients that do ask, do so at once.
+pub(super) const WARNINGS_PATIENCE: Duration = Duration::from_millis(200);

@@ -3,7 +3,7 @@
 //! Headers are scanned, bodies are forwarded as they come. Reads go to a scratch buffer that all
 //! sessions of a thread share, and from there straight to the other socket; only what the other
 //! side does not take at once is kept, and then its sender is not read: memory is bounded and slow
-//! readers slow their senders down. There is no timer here, and no allocation per packet.
+//! readers slow their senders down. There is no timer on its way, and no allocation per packet.
 //!
 //! Few packets are changed on their way: a `KILL` of an id of ours, the ids of prepared statements
 //! and the types of their parameters once a session went over to another server.
@@ -15,18 +15,21 @@ mod up;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use router::{Gate, Side};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Sleep;
 use tokio_util::sync::PollSemaphore;
 
 use self::bytes_io::read_into;
 use super::fatal::Fatal;
 
-use super::limits::{REQUESTS_MAX, SCRATCH_BYTES, WAITING_BYTES_MAX};
+use super::limits::{REQUESTS_MAX, SCRATCH_BYTES, WAITING_BYTES_MAX, WARNINGS_PATIENCE};
 use super::pulse::{EofStyle, LocalFile, Pulse};
 use super::registry::{Entry, Registry, Request, SessionState, When};
 use super::statements::Statements;
@@ -144,6 +147,8 @@ pub(super) struct Pump {
     turns: Arc<Semaphore>,
     /// Our place in the line for a turn, while we wait for one.
     in_line: Option<PollSemaphore>,
+    /// Wakes us when the client did not ask for what we would wipe out.
+    until_stale: Option<Pin<Box<Sleep>>>,
 }
 
 /// A server connection that the client is to be served by.
@@ -213,6 +218,7 @@ impl Pump {
             pending: VecDeque::new(),
             turns: beginning.turns,
             in_line: None,
+            until_stale: None,
         }
     }
 
@@ -280,8 +286,8 @@ impl Pump {
     /// idle. Only an immediate end waits for nothing.
     fn due_request(&mut self, cx: &mut Context<'_>) -> Option<Due> {
         let when = self.pending.front().map(Request::when)?;
-        let disturbs = self.pending.front().is_some_and(Request::asks_server);
-        if when != When::Now && (!self.is_quiet() || (disturbs && self.is_volatile())) {
+        let can_wait = self.pending.front().is_some_and(Request::can_wait);
+        if when != When::Now && (!self.is_quiet() || (can_wait && self.is_volatile(cx))) {
             // Whoever is busy does not keep its place in the line.
             self.in_line = None;
             return None;
@@ -309,10 +315,18 @@ impl Pump {
     }
 
     /// Whether the client may be about to ask for what a question of ours would wipe out: the
-    /// warnings of its last statement, or `FOUND_ROWS()`. Clients that do ask, do so at once.
-    fn is_volatile(&self) -> bool {
+    /// warnings of its last statement, or `FOUND_ROWS()`. We are woken when it did not.
+    fn is_volatile(&mut self, cx: &mut Context<'_>) -> bool {
         let left_something = self.pulse.warnings() > 0 || self.last_words.has(Words::FOUND_ROWS);
-        left_something && self.entry.is_fresh()
+        let left = WARNINGS_PATIENCE.saturating_sub(self.entry.state_age());
+        if !left_something || left.is_zero() {
+            self.until_stale = None;
+            return false;
+        }
+        let mut until = Box::pin(tokio::time::sleep(left));
+        let is_over = until.as_mut().poll(cx).is_ready();
+        self.until_stale = Some(until);
+        !is_over
     }
 
     /// Whether a packet of ours may be put between the server's.
@@ -370,3 +384,6 @@ impl Pump {
         (self.client, self.down.backlog, self.server)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -177,11 +177,16 @@ impl Request {
         }
     }
 
-    /// Whether it asks the server something over the session's own connection.
-    pub(super) fn asks_server(&self) -> bool {
+    /// Whether it is worth waiting for that a client may ask what a question of ours would wipe
+    /// out. Not inside a hold: everybody waits then.
+    pub(super) fn can_wait(&self) -> bool {
         match self {
-            Self::Prepare(_) | Self::Refresh(_) => true,
-            Self::Settle(_) | Self::DropTwin(_) | Self::EndWhenIdle | Self::End => false,
+            Self::Prepare(_) => true,
+            Self::Refresh(_)
+            | Self::Settle(_)
+            | Self::DropTwin(_)
+            | Self::EndWhenIdle
+            | Self::End => false,
         }
     }
 
@@ -282,10 +287,10 @@ impl Entry {
         self.dirty.load(Ordering::Relaxed)
     }
 
-    /// Whether its state changed within the last second.
-    pub(super) fn is_fresh(&self) -> bool {
+    /// For how long it has been in its state.
+    pub(super) fn state_age(&self) -> Duration {
         let changed = Duration::from_millis(self.state.load(Ordering::Relaxed) >> 3);
-        self.born.elapsed().saturating_sub(changed) < Duration::from_secs(1)
+        self.born.elapsed().saturating_sub(changed)
     }
 
     pub(super) fn info(&self) -> SessionInfo {

@@ -169,25 +169,6 @@ pub(super) fn trim(mut text: &[u8]) -> &[u8] {
     }
 }
 
-/// Whether the text is one of the questions about the statement before it, which only the server
-/// that ran that statement can answer.
-pub(super) fn asks_about_last_statement(text: &[u8]) -> bool {
-    let words: Vec<&[u8]> = trim(text)
-        .split(|byte| byte.is_ascii_whitespace() || *byte == b';')
-        .filter(|word| !word.is_empty())
-        .collect();
-    let is = |word: &[u8], wanted: &[u8]| word.eq_ignore_ascii_case(wanted);
-    match words.as_slice() {
-        [select, what] if is(select, b"select") => {
-            is(what, b"found_rows()") || is(what, b"row_count()") || is(what, b"@@warning_count")
-        }
-        [show, what, ..] if is(show, b"show") => {
-            is(what, b"warnings") || is(what, b"errors") || starts(what, b"count(*)")
-        }
-        _others => false,
-    }
-}
-
 /// Whether the text gives back locked tables.
 pub(super) fn unlocks_tables(text: &[u8]) -> bool {
     let text = trim(text);
@@ -261,21 +242,6 @@ mod tests {
                 found == Words::default() || found == harmless,
                 "{text}: {found:?}"
             );
-        }
-    }
-
-    #[test]
-    fn questions_about_the_last_statement_are_told() {
-        for text in [
-            "SELECT FOUND_ROWS()",
-            " show warnings;",
-            "/* x */ show count(*) warnings",
-            "select row_count()",
-        ] {
-            assert!(asks_about_last_statement(text.as_bytes()), "{text}");
-        }
-        for text in ["select 1", "show tables", "select found_rows() from t", ""] {
-            assert!(!asks_about_last_statement(text.as_bytes()), "{text}");
         }
     }
 

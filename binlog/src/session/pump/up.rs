@@ -219,7 +219,7 @@ impl Pump {
         if payload.len() < wanted.min(length) {
             return Ok(None);
         }
-        match self.admit(command, payload, gate) {
+        match self.admit(command, gate) {
             Verdict::Through => self.pass(command, header, payload).map(Some),
             verdict => Ok(Some(verdict)),
         }
@@ -253,7 +253,7 @@ impl Pump {
 
     /// Whether a command may pass now. An idle session enters the gate by it.
     #[inline]
-    fn admit(&mut self, command: Command, payload: &[u8], gate: &mut Gate) -> Verdict {
+    fn admit(&mut self, command: Command, gate: &mut Gate) -> Verdict {
         // They are not answered and begin nothing.
         if matches!(command, Command::Quit) {
             return Verdict::Through;
@@ -269,10 +269,7 @@ impl Pump {
         if self.pulse.is_idle() {
             return match gate.try_enter() {
                 Err(MustWait) => Verdict::MustWait,
-                // Only the server that ran a statement knows what its warnings were.
-                Ok(side) if side != self.side && !self.asks_about_last(command, payload) => {
-                    Verdict::Move(side)
-                }
+                Ok(side) if side != self.side => Verdict::Move(side),
                 Ok(_same) => {
                     self.entry.mark_dirty();
                     self.entry.set_state(SessionState::Active);
@@ -288,12 +285,6 @@ impl Pump {
             return Verdict::Paused;
         }
         Verdict::Through
-    }
-
-    fn asks_about_last(&self, command: Command, payload: &[u8]) -> bool {
-        command == Command::Query
-            && self.is_volatile()
-            && text::asks_about_last_statement(payload.get(1..).unwrap_or_default())
     }
 
     /// Notes a command that passes.
