@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Takes the figures that are reported: medians of five runs, alternating with other tools.
 #
-#   benches/run.sh [cutover] [select] [copy] [backlog] [--runs 5] [--json]
+#   benches/run.sh [cutover] [select] [copy] [backlog]
+#                  [mysql-cutover] [mysql-relay] [mysql-copy] [mysql-backlog] [--runs 5] [--json]
 #
 # As root on Debian it installs what is missing, and says what; else it says what to install.
 set -euo pipefail
@@ -10,6 +11,7 @@ source ./integration/install.sh
 
 install_toolchain
 install_servers
+install_peers
 install_pgbench
 install_commands pgbouncer=pgbouncer
 cargo build --locked --release --quiet -p pointsman -p benches --bins

@@ -66,7 +66,8 @@ pub async fn measure(runs: u32) -> Result<Vec<Figure>> {
     Ok(vec![gap, pause, rate])
 }
 
-fn add_steps(pause: &mut Figure, report: &Value) {
+/// Adds what a cutover's report says of its pause.
+pub(crate) fn add_steps(pause: &mut Figure, report: &Value) {
     pause.add("pause", report["pause_ms"].as_f64().unwrap_or(f64::NAN));
     let none = Vec::new();
     let steps = report["steps"].as_array().unwrap_or(&none);
@@ -77,6 +78,7 @@ fn add_steps(pause: &mut Figure, report: &Value) {
     }
 }
 
-fn milliseconds(duration: Duration) -> f64 {
+/// A duration in milliseconds with its fraction.
+pub(crate) fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }

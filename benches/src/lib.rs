@@ -7,6 +7,7 @@ pub mod backlog;
 pub mod copy;
 pub mod cutover;
 pub mod figure;
+pub mod mysql;
 pub mod peers;
 pub mod pgbench;
 pub mod select;

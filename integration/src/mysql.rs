@@ -7,6 +7,7 @@
 
 pub mod catalog;
 pub mod contents;
+pub mod sysbench;
 
 mod options;
 mod process;

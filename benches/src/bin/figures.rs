@@ -6,7 +6,7 @@
 
 use anyhow::Result;
 use benches::figure::Figure;
-use benches::{backlog, copy, cutover, select};
+use benches::{backlog, copy, cutover, mysql, select};
 use clap::{Parser, ValueEnum};
 use serde_json::json;
 
@@ -34,14 +34,21 @@ enum Which {
     Copy,
     /// Working off a backlog.
     Backlog,
+    /// The longest time without a commit across a cutover of MySQL.
+    MysqlCutover,
+    /// sysbench through the relay.
+    MysqlRelay,
+    /// Copying 4 million sysbench rows.
+    MysqlCopy,
+    /// Working off a backlog of sysbench's writes.
+    MysqlBacklog,
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let all = [Which::Cutover, Which::Select, Which::Copy, Which::Backlog];
     let which = if arguments.figures.is_empty() {
-        &all[..]
+        Which::value_variants()
     } else {
         &arguments.figures
     };
@@ -52,6 +59,10 @@ async fn main() -> Result<()> {
             Which::Select => select::measure(arguments.runs).await?,
             Which::Copy => copy::measure(arguments.runs).await?,
             Which::Backlog => backlog::measure(arguments.runs).await?,
+            Which::MysqlCutover => mysql::cutover::measure(arguments.runs).await?,
+            Which::MysqlRelay => mysql::relay::measure(arguments.runs).await?,
+            Which::MysqlCopy => mysql::copy::measure(arguments.runs).await?,
+            Which::MysqlBacklog => mysql::backlog::measure(arguments.runs).await?,
         };
         if !arguments.json {
             measured
