@@ -121,5 +121,6 @@ async fn check_both(
     let done = objects::collations(target, catalog, report).await;
     report.asked(target, "collations", done);
     objects::triggers(target, catalog, report);
+    objects::creators(target, catalog, report);
     objects::translated(source, target, catalog, report).await;
 }

@@ -9,7 +9,7 @@ use super::report::{Advice, Level, Report, listed};
 use super::server::Server;
 use super::{CheckOptions, KeylessTables};
 use crate::movement::error::Failed;
-use crate::schema::catalog::{Catalog, ReferentialAction, Table, TableKind};
+use crate::schema::catalog::{Catalog, ReferentialAction, RoutineKind, Table, TableKind};
 use crate::schema::definitions::Definitions;
 use crate::schema::translate::Translation;
 
@@ -215,6 +215,31 @@ pub(super) fn triggers(target: &Server, catalog: &Catalog, report: &mut Report) 
     );
     let why = "without the BINLOG statement changes are applied as SQL, which fires triggers";
     report.fail(Side::Target, &what, Advice { why, fix: &fix });
+}
+
+/// A server that logs takes functions and triggers from accounts with SUPER alone, unless told that
+/// their authors are trusted.
+pub(super) fn creators(target: &Server, catalog: &Catalog, report: &mut Report) {
+    let has_functions = catalog
+        .routines
+        .iter()
+        .any(|routine| routine.kind != RoutineKind::Procedure);
+    let makes_none = catalog.triggers.is_empty() && !has_functions;
+    if makes_none
+        || !target.is_on("log_bin")
+        || target.is_on("log_bin_trust_function_creators")
+        || target.grants.has(&["SUPER"])
+    {
+        return;
+    }
+    let advice = Advice {
+        why: "a server that writes a binary log takes functions and triggers only from accounts \
+              with SUPER",
+        fix: "SET GLOBAL log_bin_trust_function_creators = ON on the target for the time of the \
+              migration",
+    };
+    let what = "log_bin_trust_function_creators is off";
+    report.fail(Side::Target, what, advice);
 }
 
 /// Collations that the target does not have.

@@ -1,9 +1,10 @@
 //! The preflight check on real servers: what is right is said to be, and what is wrong is named.
 
 use binlog::check::{self, CheckOptions, Finding, KeylessTables, Level};
+use binlog::schema::initial::{InitialCopy, InitialOptions};
 use integration::mysql::{MySqlOptions, Version};
 
-use super::ground::{Ground, endpoint};
+use super::ground::{Ground, endpoint, target_grants};
 
 /// Options with the fixture's own sessions out of the way.
 fn options() -> CheckOptions {
@@ -222,4 +223,60 @@ async fn collations_and_log_ins_of_the_other_flavour_are_named() {
     let found = findings(&target, &source, &options()).await;
     let warns = of(Level::Warn, &found).join("\n");
     assert!(warns.contains("app@% (caching_sha2_password)"), "{warns}");
+}
+
+#[tokio::test]
+async fn the_documented_privileges_are_enough_for_a_copy() {
+    for version in Version::ALL {
+        let source = Ground::open(version).await;
+        let target = Ground::open(version).await;
+        for sql in [
+            "INSERT INTO shop.entry (who) VALUES ('one'), ('two')",
+            "CREATE DEFINER = app@'%' VIEW shop.v AS SELECT who FROM shop.entry",
+            "CREATE DEFINER = app@'%' PROCEDURE shop.p() SELECT 1",
+            "CREATE DEFINER = app@'%' TRIGGER shop.g BEFORE INSERT ON shop.entry \
+             FOR EACH ROW SET NEW.who = NEW.who",
+            "CREATE DEFINER = app@'%' EVENT shop.e ON SCHEDULE EVERY 1 DAY DO SELECT 1",
+            "DROP DATABASE pointsman",
+        ] {
+            source.run(sql).await.unwrap();
+        }
+        for sql in [
+            "DROP DATABASE shop",
+            "DROP DATABASE pointsman",
+            "CREATE USER mover@'%'",
+            "GRANT ALL ON shop.* TO mover@'%' WITH GRANT OPTION",
+            "GRANT ALL ON pointsman.* TO mover@'%'",
+        ] {
+            target.run(sql).await.unwrap();
+        }
+        for grant in target_grants(version) {
+            let sql = format!("GRANT {grant} TO mover@'%'");
+            target.run(&sql).await.unwrap();
+        }
+        let from = endpoint(&source.server.url("migrator", "shop"));
+        let to = endpoint(&target.server.url("mover", ""));
+        let options = CheckOptions {
+            trusted_roles: vec!["root".to_owned()],
+            ..CheckOptions::default()
+        };
+        let needs_trust = version != Version::MySql56;
+        if needs_trust {
+            let found = check::run(&from, &to, &options).await;
+            fails_with(&found, &["SET GLOBAL log_bin_trust_function_creators = ON"]);
+        }
+        let trust = "SET GLOBAL log_bin_trust_function_creators = ON";
+        target.run(trust).await.unwrap();
+        let found = check::run(&from, &to, &options).await;
+        assert_eq!(of(Level::Fail, &found), Vec::<String>::new(), "{version}");
+        let copy = InitialCopy::new(from, to, InitialOptions::new("enough"));
+        copy.run()
+            .await
+            .unwrap_or_else(|error| panic!("{version}: {}", router::words(&error)));
+        assert_eq!(
+            target.one("SELECT COUNT(*) FROM shop.entry").await,
+            "2",
+            "{version}"
+        );
+    }
 }

@@ -37,6 +37,24 @@ pub(crate) fn source_grants(version: Version) -> &'static [&'static str] {
     }
 }
 
+/// What the account on a target is granted on all databases, as in `docs/`; beside it, all on
+/// `pointsman` and on the moved database.
+pub(crate) fn target_grants(version: Version) -> &'static [&'static str] {
+    match version {
+        Version::MySql97 => &[
+            "SELECT, CREATE USER, PROCESS, RELOAD, REPLICATION CLIENT ON *.*",
+            "REPLICATION_APPLIER, SET_ANY_DEFINER, ALLOW_NONEXISTENT_DEFINER, \
+             SYSTEM_VARIABLES_ADMIN, ROLE_ADMIN ON *.*",
+        ],
+        Version::MySql56 => {
+            &["SELECT, CREATE USER, PROCESS, RELOAD, REPLICATION CLIENT, SUPER ON *.*"]
+        }
+        Version::MariaDb1011 | Version::MariaDb118 => &[
+            "SELECT, CREATE USER, PROCESS, RELOAD, BINLOG MONITOR, BINLOG REPLAY, SET USER ON *.*",
+        ],
+    }
+}
+
 impl Ground {
     pub(crate) async fn open(version: Version) -> Self {
         Self::open_with(version, MySqlOptions::default()).await
