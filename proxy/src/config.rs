@@ -75,8 +75,22 @@ pub(crate) struct Auth {
     pub source_password_file: Option<PathBuf>,
     /// File with the migration user's password on the target, first line.
     pub target_password_file: Option<PathBuf>,
-    /// Query that gives a role's stored verifier; `$1` is the role's name.
+    /// Query that gives a role's stored verifier; `$1` is the role's name. PostgreSQL only.
     pub query: Option<String>,
+    /// Clients whose log-in method does not give away what opens the target. MySQL only.
+    pub learn_passwords: LearnPasswords,
+}
+
+/// Whether a client is asked for its password itself, over TLS, when its own log-in method does not
+/// tell what the target wants to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LearnPasswords {
+    /// When the target does not know the source's method.
+    #[default]
+    WhenNeeded,
+    /// Such sessions cannot be moved.
+    Never,
 }
 
 /// What happens with a table that has no key.
@@ -102,7 +116,7 @@ pub(crate) struct Copy {
     pub tables: Tables,
     /// Tables that have no key.
     pub keyless_tables: KeylessTables,
-    /// Folder of `pg_dump` and `pg_restore`; none means they are looked for.
+    /// Folder of `pg_dump` and `pg_restore`; none means they are looked for. PostgreSQL only.
     pub pg_dump_dir: Option<PathBuf>,
     /// How long a statement of ours may wait for a lock on the source.
     pub lock_timeout: Period,
@@ -243,11 +257,11 @@ impl Default for Cutover {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Fence {
-    /// Superuser roles of applications: they may not log in while the fence is up.
+    /// Roles of applications that no privilege stops: they may not log in while the fence is up.
     pub(crate) nologin: Vec<String>,
-    /// Superuser roles whose sessions are left alone, since they are trusted not to write.
+    /// Such roles whose sessions are left alone, since they are trusted not to write.
     pub(crate) trusted_roles: Vec<String>,
-    /// Background workers (by `backend_type`) that are trusted not to write.
+    /// Background workers (by `backend_type`) that are trusted not to write. PostgreSQL only.
     pub(crate) trusted_workers: Vec<String>,
 }
 
@@ -261,8 +275,11 @@ pub(crate) struct Sessions {
     pub max: usize,
     /// How long a client may take to log in.
     pub login_timeout: Period,
-    /// Names of the application's own settings (`app.tenant`) that sessions carry over.
+    /// Names of the application's own settings (`app.tenant`) that sessions carry over. PostgreSQL
+    /// only.
     pub custom_settings: Vec<String>,
+    /// Whether `LOAD DATA LOCAL` works through the proxy. MySQL only.
+    pub local_infile: bool,
 }
 
 impl Default for Sessions {
@@ -272,6 +289,7 @@ impl Default for Sessions {
             max: 10_000,
             login_timeout: Period::from_millis(60_000),
             custom_settings: Vec::new(),
+            local_infile: false,
         }
     }
 }
@@ -335,6 +353,13 @@ impl Config {
                 source,
             })?;
         }
+        if let Some((key, owner)) = self.foreign_key(engine) {
+            let reason = format!("only {} has this; leave it out", owner.name());
+            return Err(ConfigError::Value {
+                key: key.to_owned(),
+                reason,
+            });
+        }
         let invalid = |key: &str, reason: &str| {
             Err(ConfigError::Value {
                 key: key.to_owned(),
@@ -376,6 +401,41 @@ impl Config {
             return invalid("cutover.max_pause", "must be more than 0");
         }
         Ok(())
+    }
+
+    /// A key that is set and that another engine has.
+    fn foreign_key(&self, engine: Kind) -> Option<(&'static str, Kind)> {
+        let (auth, copy) = (&self.auth, &self.copy);
+        let learn = auth.learn_passwords != LearnPasswords::default();
+        let required = self.tls.clients != TlsClients::default();
+        let custom = !self.sessions.custom_settings.is_empty();
+        let workers = !self.fence.trusted_workers.is_empty();
+        let set = [
+            (
+                "tls.client_ca",
+                Kind::Postgres,
+                self.tls.client_ca.is_some(),
+            ),
+            ("tls.clients", Kind::Postgres, required),
+            ("auth.query", Kind::Postgres, auth.query.is_some()),
+            ("auth.learn_passwords", Kind::MySql, learn),
+            (
+                "copy.pg_dump_dir",
+                Kind::Postgres,
+                copy.pg_dump_dir.is_some(),
+            ),
+            ("fence.trusted_workers", Kind::Postgres, workers),
+            ("sessions.custom_settings", Kind::Postgres, custom),
+            (
+                "sessions.local_infile",
+                Kind::MySql,
+                self.sessions.local_infile,
+            ),
+        ];
+        let foreign = |&(key, owner, set): &(&'static str, Kind, bool)| {
+            (set && owner != engine).then_some((key, owner))
+        };
+        set.iter().find_map(foreign)
     }
 
     /// The URL of a side's server.

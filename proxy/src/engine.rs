@@ -8,6 +8,7 @@
 mod facts;
 mod interruption;
 mod kind;
+mod mysql;
 mod postgres;
 
 use std::future::Future;
@@ -23,6 +24,7 @@ use tokio::net::TcpStream;
 pub(crate) use self::facts::{Activity, Cleanup, Finding, Level, Session, WhoServes};
 pub(crate) use self::interruption::{BEGIN_AGAIN, Interruption};
 pub(crate) use self::kind::Kind;
+pub(crate) use self::mysql::MySql;
 pub(crate) use self::postgres::Postgres;
 use crate::config::Config;
 use crate::status::TableStatus;

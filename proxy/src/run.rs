@@ -21,7 +21,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::admin::server::AdminSocket;
 use crate::config::Config;
-use crate::engine::{Clients, Engine, Kind, Postgres};
+use crate::engine::{Clients, Engine, Kind, MySql, Postgres};
 use crate::exit::Exit;
 use crate::{migration, output};
 
@@ -71,6 +71,7 @@ fn serve(config: Config) -> anyhow::Result<()> {
         .context("cannot start the runtime")?;
     match config.engine()? {
         Kind::Postgres => runtime.block_on(serve_until_signal::<Postgres>(config)),
+        Kind::MySql => runtime.block_on(serve_until_signal::<MySql>(config)),
     }
 }
 

@@ -78,9 +78,14 @@ impl Event {
                 .checked_sub(CHECKSUM_BYTES)
                 .filter(|covered| *covered >= HEADER_BYTES)
                 .ok_or(FieldError("it has no checksum"))?;
-            let told = body.split_off(covered);
-            if crc32fast::hash(&body).to_le_bytes() != *told {
+            let told = body.slice(covered..);
+            let rest = body.slice(..covered);
+            if crc32fast::hash(&rest).to_le_bytes() != *told {
                 return Err(EventError::Checksum);
+            }
+            // A format description is read with its checksum's place.
+            if kind != Kind::Format {
+                body = rest;
             }
         }
         body.advance(HEADER_BYTES);

@@ -4,6 +4,7 @@ use std::error::Error as _;
 
 use super::known::known_keys;
 use super::{Config, ConfigError};
+use crate::engine::Kind;
 
 const LEAST: &str = r#"
 source = "postgres://migrator@10.0.0.1:5432/shop"
@@ -104,6 +105,38 @@ fn a_scheme_that_is_no_engine_is_refused_by_name() {
         text.contains("`source`") && text.contains("oracle"),
         "{text}"
     );
+}
+
+#[test]
+fn both_servers_must_be_of_one_engine() {
+    let parse = |target: &str| {
+        let text =
+            format!("source = \"mysql://me@a/b\"\ntarget = {target:?}\nlisten = \"0.0.0.0:1\"\n");
+        Config::parse(&text).map_err(|error| error.to_string())
+    };
+    let config = parse("mariadb://me@c/b").unwrap();
+    assert_eq!(config.engine().unwrap(), Kind::MySql);
+    let error = parse("postgres://me@c/b").expect_err("refused");
+    assert!(error.contains("`target`"), "{error}");
+    assert!(error.contains("MySQL"), "{error}");
+}
+
+#[test]
+fn a_key_of_another_engine_is_refused_by_name() {
+    let least = LEAST.replace("postgres://", "mysql://");
+    for (key, value) in [
+        ("copy.pg_dump_dir", "\"/usr/bin\""),
+        ("auth.query", "\"SELECT 1\""),
+        ("sessions.custom_settings", "[\"a.b\"]"),
+    ] {
+        Config::parse(&format!("{LEAST}{key} = {value}\n")).unwrap();
+        let error = Config::parse(&format!("{least}{key} = {value}\n")).expect_err("refused");
+        let text = error.to_string();
+        assert!(text.contains(key) && text.contains("PostgreSQL"), "{text}");
+    }
+    let text = error_of("sessions.local_infile = true\n").to_string();
+    assert!(text.contains("local_infile"), "{text}");
+    assert!(text.contains("MySQL"), "{text}");
 }
 
 #[test]

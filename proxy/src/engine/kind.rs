@@ -7,10 +7,17 @@ use std::error::Error;
 pub(crate) enum Kind {
     /// PostgreSQL.
     Postgres,
+    /// MySQL or MariaDB: which of them, the server says.
+    MySql,
 }
 
 /// Every scheme, with its engine.
-const SCHEMES: &[(&str, Kind)] = &[("postgres", Kind::Postgres), ("postgresql", Kind::Postgres)];
+const SCHEMES: &[(&str, Kind)] = &[
+    ("postgres", Kind::Postgres),
+    ("postgresql", Kind::Postgres),
+    ("mysql", Kind::MySql),
+    ("mariadb", Kind::MySql),
+];
 
 impl Kind {
     /// The engine that this URL's scheme means.
@@ -33,6 +40,7 @@ impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Postgres => "PostgreSQL",
+            Self::MySql => "MySQL or MariaDB",
         }
     }
 
@@ -43,6 +51,7 @@ impl Kind {
     pub(crate) fn check(self, url: &str) -> Result<(), Box<dyn Error + Send + Sync>> {
         match self {
             Self::Postgres => url.parse::<pgwal::wire::Endpoint>().map(drop)?,
+            Self::MySql => url.parse::<binlog::wire::Endpoint>().map(drop)?,
         }
         Ok(())
     }

@@ -1,0 +1,405 @@
+//! MySQL and MariaDB as an engine: the crate `binlog` behind the trait. Which of the two a server is,
+//! and of which version, the crate asks the server.
+
+mod clients;
+mod copy;
+mod flow;
+mod movement;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use binlog::apply::{Applier, ApplyOptions};
+use binlog::check::{self, CheckOptions};
+use binlog::movement::fence;
+use binlog::movement::journal::{self, Outcome};
+use binlog::movement::sides::{Arriving, Leaving};
+use binlog::movement::standing;
+use binlog::name::QualifiedName;
+use binlog::position::Position;
+use binlog::schema::bookkeeping;
+use binlog::schema::catalog::Scope;
+use binlog::schema::cleanup::{self, CleanupReport, FenceFate};
+use binlog::schema::setup::migration_id;
+use binlog::session::{ClientTls, LocalInfile, PasswordLearning, Relay, RelayOptions};
+use binlog::stream::{Stream, StreamOptions, TableChoice};
+use binlog::wire::{Endpoint, Secret, SqlConn};
+use router::cutover::Resolution;
+use router::cutover::standing::Standing;
+use router::window::WindowLimits;
+use router::{Epoch, Side, Switch, words};
+use tracing::warn;
+
+use self::copy::{Copied, Copy, Start};
+use self::flow::{BinlogEnd, MyFlow};
+use super::interruption::{BEGIN_AGAIN, Interruption};
+use super::{Cleanup, Engine, Finding, Level, Limits, Prepared, WhoServes};
+use crate::config::{Config, KeylessTables, LearnPasswords};
+
+/// What the applier's sessions on the target are called.
+const APPLIER: &str = "pointsman apply";
+
+/// How long closing a source again may wait for statements that run there.
+const REASSERT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The two servers and the relay in front of them.
+pub(crate) struct MySql {
+    config: Arc<Config>,
+    source: Endpoint,
+    target: Option<Endpoint>,
+    relay: Arc<Relay>,
+}
+
+impl MySql {
+    /// The target, which there is: everything that needs it is refused without.
+    fn target(&self) -> Result<&Endpoint, String> {
+        self.target
+            .as_ref()
+            .ok_or_else(|| "no target is configured".to_owned())
+    }
+
+    fn endpoint(&self, side: Side) -> Result<&Endpoint, String> {
+        match side {
+            Side::Source => Ok(&self.source),
+            Side::Target => self.target(),
+        }
+    }
+
+    /// Which databases are moved.
+    fn scope(&self) -> Scope {
+        Scope::of_database(self.source.database.as_deref())
+    }
+
+    /// Whose rows are wanted from the stream: those that move, and our own.
+    fn choice(&self) -> TableChoice {
+        let (scope, filter) = (self.scope(), copy::filter(&self.config));
+        Arc::new(move |schema, table| {
+            let moves =
+                || scope.holds(schema) && filter.chooses(&QualifiedName::new(schema, table));
+            schema == bookkeeping::SCHEMA || moves()
+        })
+    }
+
+    fn check_options(&self, migration_id: Option<String>) -> CheckOptions {
+        let config = &self.config;
+        CheckOptions {
+            keyless_tables: match config.copy.keyless_tables {
+                KeylessTables::Full => check::KeylessTables::Full,
+                KeylessTables::Refuse => check::KeylessTables::Refuse,
+            },
+            tables: copy::filter(config),
+            migration_id,
+            ours: self.relay.backend_ids(Side::Source),
+            nologin: config.fence.nologin.clone(),
+            trusted_roles: config.fence.trusted_roles.clone(),
+        }
+    }
+}
+
+fn endpoint(config: &Config, side: Side) -> anyhow::Result<Option<Endpoint>> {
+    let Some(url) = config.url(side) else {
+        return Ok(None);
+    };
+    let endpoint: Endpoint = url.parse()?;
+    Ok(Some(match config.password(side)? {
+        Some(password) => endpoint.with_password(Secret::new(password)),
+        None => endpoint,
+    }))
+}
+
+/// TLS is always offered: several clients refuse `caching_sha2_password` in clear.
+fn client_tls(config: &Config) -> ClientTls {
+    match (&config.tls.certificate, &config.tls.key) {
+        (Some(certificate), Some(key)) => ClientTls::Files {
+            certificate: certificate.clone(),
+            key: key.clone(),
+        },
+        (Some(_) | None, None) | (None, Some(_)) => ClientTls::SelfMade,
+    }
+}
+
+/// Our number among the source's replicas: another one than theirs, and the same after a restart.
+fn server_id(migration: &str) -> u32 {
+    u32::from_str_radix(migration, 16)
+        .unwrap_or_default()
+        .max(1)
+}
+
+impl Engine for MySql {
+    type Clients = Relay;
+    type Conn = SqlConn;
+    type Position = Position;
+    type LogEnd = BinlogEnd;
+    type Copy = Copy;
+    type Stream = Stream;
+    type Applier = Applier;
+    type Flow = MyFlow;
+    type Leaving = Leaving;
+    type Arriving = Arriving;
+
+    const ACCEPTABLE: &'static [&'static str] = &[];
+
+    fn new(config: &Arc<Config>, switch: Arc<Switch>, threads: usize) -> anyhow::Result<Self> {
+        let source = endpoint(config, Side::Source)?.context("`source` is missing")?;
+        let target = endpoint(config, Side::Target)?;
+        let relay = Relay::new(RelayOptions {
+            target: target.clone(),
+            threads,
+            login_timeout: config.sessions.login_timeout.0,
+            tls: client_tls(config),
+            local_infile: match config.sessions.local_infile {
+                true => LocalInfile::Relayed,
+                false => LocalInfile::Refused,
+            },
+            password_learning: match config.auth.learn_passwords {
+                LearnPasswords::WhenNeeded => PasswordLearning::WhenNeeded,
+                LearnPasswords::Never => PasswordLearning::Never,
+            },
+            clients_max: config.sessions.max,
+            ..RelayOptions::new(source.clone(), switch)
+        })
+        .context("cannot start the relay")?;
+        Ok(Self {
+            config: Arc::clone(config),
+            source,
+            target,
+            relay,
+        })
+    }
+
+    fn reload(&self) -> anyhow::Result<()> {
+        anyhow::bail!("the certificate for MySQL clients is read at the start only")
+    }
+
+    fn clients(&self) -> &Arc<Relay> {
+        &self.relay
+    }
+
+    fn server(&self, side: Side) -> Option<String> {
+        let endpoint = self.endpoint(side).ok()?;
+        let address = endpoint.address();
+        Some(match &endpoint.database {
+            Some(database) => format!("{address}/{database}"),
+            None => address,
+        })
+    }
+
+    /// A spool has the name of its migration.
+    fn is_spool(name: &str) -> bool {
+        name.strip_prefix("pointsman_")
+            .is_some_and(|id| id.len() == 8 && id.bytes().all(|digit| digit.is_ascii_hexdigit()))
+    }
+
+    async fn connect(&self, side: Side, purpose: &str) -> Result<SqlConn, String> {
+        let connected = self.endpoint(side)?.connect_sql(purpose).await;
+        connected.map_err(|error| words(&error))
+    }
+
+    async fn migration_id(&self, side: Side) -> Result<Option<String>, String> {
+        let client = self
+            .connect(side, "pointsman control")
+            .await
+            .map_err(|why| format!("the {side} cannot be reached: {why}"))?;
+        migration_id(&client, side)
+            .await
+            .map_err(|error| words(&error))
+    }
+
+    async fn check(&self, _accept: &[String]) -> Vec<Finding> {
+        let Ok(target) = self.target() else {
+            return Vec::new();
+        };
+        // Its own objects are no leftovers.
+        let begun = self.migration_id(Side::Source).await.ok().flatten();
+        let options = self.check_options(begun);
+        let findings = check::run(&self.source, target, &options).await;
+        findings.iter().map(finding).collect()
+    }
+
+    fn copy(&self, id: &str) -> Copy {
+        // Without a target nothing is begun, so that this stands for nothing.
+        let target = self.target.clone().unwrap_or_else(|| self.source.clone());
+        Copy::new(&self.config, self.source.clone(), target, id)
+    }
+
+    async fn applier(&self, copied: Copied) -> Result<Applier, Interruption> {
+        let config = &self.config.apply;
+        let options = ApplyOptions {
+            lanes: u16::try_from(config.lanes).unwrap_or(u16::MAX),
+            window: WindowLimits {
+                rows_max: config.window.rows,
+                bytes_max: config.window.bytes.0,
+                ..WindowLimits::default()
+            },
+            ..ApplyOptions::new(APPLIER, copied.done.start.position, self.scope())
+        };
+        let target = self.target().map_err(Interruption::MayPass)?;
+        let opened = Applier::open(target, options, copied.done.watermarks).await;
+        opened.map_err(|error| flow::of_apply(&error))
+    }
+
+    async fn open_stream(
+        &self,
+        start: &Start,
+        behind: Option<&Applier>,
+    ) -> Result<Stream, Interruption> {
+        let spool = &self.config.spool;
+        let position = behind.map_or_else(|| start.stream.position.clone(), Applier::position);
+        let folder = spool.dir.join(format!("pointsman_{}", start.id));
+        let options = StreamOptions {
+            source: Some(start.stream.source.clone()),
+            spool_limit_bytes: spool.limit.0,
+            tables: Some(self.choice()),
+            ..StreamOptions::new(position, server_id(&start.id), folder)
+        };
+        let opened = Stream::open(&self.source, options).await;
+        opened.map_err(|error| {
+            let what = "the stream cannot be opened";
+            Interruption::of(error.is_transient(), what, &error, BEGIN_AGAIN)
+        })
+    }
+
+    fn has_failed(stream: &Stream) -> bool {
+        stream.has_failed()
+    }
+
+    fn waits_for_space(stream: &Stream) -> Option<String> {
+        stream.handle().waits_for_space()
+    }
+
+    fn flow(&self, stream: &Stream, applier: &Applier) -> MyFlow {
+        MyFlow::new(stream.handle(), applier.handle())
+    }
+
+    async fn run(mut applier: Applier, stream: Stream) -> Result<(), Interruption> {
+        let acknowledge = stream.handle();
+        let run = applier.run(stream, move |position| {
+            acknowledge.acknowledge(position.clone());
+        });
+        run.await.map_err(|error| flow::of_apply(&error))
+    }
+
+    async fn log_end(&self, source: &SqlConn) -> Result<BinlogEnd, String> {
+        flow::log_end(source).await
+    }
+
+    /// Definitions are in the stream, so that what differs is on its way.
+    async fn drift(&self) -> Result<Vec<String>, String> {
+        Ok(Vec::new())
+    }
+
+    async fn prepare(
+        &self,
+        flow: impl Fn() -> Option<MyFlow> + Send + Sync + 'static,
+        limits: Limits,
+    ) -> Result<Prepared<Self>, String> {
+        movement::prepare(self, flow, limits).await
+    }
+
+    fn foreign_ended(leaving: &Leaving) -> usize {
+        leaving
+            .fence_report()
+            .map_or(0, |report| report.ended.len())
+    }
+
+    async fn who_serves(
+        &self,
+        source: Result<&SqlConn, String>,
+        target: Result<&SqlConn, String>,
+    ) -> WhoServes {
+        let reachable = source.as_ref().ok().copied();
+        let mut facts = standing::facts(source, target).await;
+        if !self.has_target() {
+            facts = facts.without_target();
+        }
+        let standing = standing::decide(&facts);
+        if let (Standing::Serves(Side::Target, _), true, Some(source)) =
+            (&standing, facts.source_is_open(), reachable)
+            && let Err(error) = fence::reassert(source, REASSERT_TIMEOUT).await
+        {
+            let error = words(&error);
+            warn!(%error, "the source takes writes although it was left, and cannot be closed");
+        }
+        WhoServes {
+            standing,
+            source_silent: facts.source.unreachable().map(str::to_owned),
+            target_silent: facts.target.unreachable().map(str::to_owned),
+        }
+    }
+
+    async fn resolve(target: &SqlConn, epoch: Epoch) -> Result<Resolution, String> {
+        let outcome = journal::resolve(target, epoch)
+            .await
+            .map_err(|error| words(&error))?;
+        Ok(match outcome {
+            Outcome::Switched => Resolution::Switched,
+            Outcome::Aborted => Resolution::Aborted,
+        })
+    }
+
+    async fn lower_fence(conn: &SqlConn, epoch: Epoch, timeout: Duration) -> Result<(), String> {
+        let report = fence::lower_epoch(conn, epoch, timeout)
+            .await
+            .map_err(|error| words(&error))?;
+        for what in report.not_exact {
+            warn!(%what, "the fence is down, and something is not as it was before");
+        }
+        Ok(())
+    }
+
+    async fn keep_closed(&self) -> Result<(), String> {
+        let source = self.connect(Side::Source, "pointsman guard").await?;
+        let state = fence::state(&source).await.map_err(|error| words(&error))?;
+        if state.is_open() {
+            warn!("the source takes writes again although it was left; closing it");
+            let closed = fence::reassert(&source, REASSERT_TIMEOUT).await;
+            closed.map_err(|error| words(&error))?;
+        }
+        Ok(())
+    }
+
+    async fn finish(&self, lift_fence: bool) -> Result<Cleanup, String> {
+        let fate = match lift_fence {
+            true => FenceFate::Lift,
+            false => FenceFate::Keep,
+        };
+        let cleaned = cleanup::finish(&self.source, self.target()?, fate).await;
+        cleaned.map(cleaned_up).map_err(|error| words(&error))
+    }
+
+    async fn abort(&self) -> Result<Cleanup, String> {
+        let cleaned = cleanup::abort(&self.source, self.target()?).await;
+        cleaned.map(cleaned_up).map_err(|error| words(&error))
+    }
+}
+
+fn cleaned_up(report: CleanupReport) -> Cleanup {
+    Cleanup {
+        done: report.done,
+        left: report.left,
+    }
+}
+
+fn finding(finding: &check::Finding) -> Finding {
+    Finding {
+        level: match finding.level {
+            check::Level::Ok => Level::Ok,
+            check::Level::Warn => Level::Warn,
+            check::Level::Fail => Level::Fail,
+        },
+        text: finding.to_string(),
+        json: serde_json::to_value(finding).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_migration_has_one_number_among_the_replicas() {
+        assert_eq!(server_id("0a1b2c3d"), 0x0a1b_2c3d);
+        assert_eq!(server_id("00000000"), 1, "0 is no replica");
+    }
+}
