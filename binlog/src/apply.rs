@@ -59,10 +59,11 @@ use self::handle::Shared;
 use self::session::Session;
 use crate::position::Position;
 use crate::schema::catalog::Scope;
+use crate::stream::Stream;
 use crate::wire::Endpoint;
 
 pub use self::error::{Action, ApplyError, DdlError, DdlWhy, Divergence, Doing, Found, TableError};
-pub use self::events::{Blame, ColumnType, Ddl, Events, EventsError, StreamEvent, TableMap};
+pub use self::events::{Blame, Events, EventsError};
 pub use self::handle::{ApplyHandle, ApplyStatus, Paused, RunState};
 pub use self::relations::Watermarks;
 pub use self::target_table::Method;
@@ -171,6 +172,19 @@ impl Applier {
     #[must_use]
     pub fn method(&self) -> Option<Method> {
         self.session.as_ref().map(|session| session.method)
+    }
+
+    /// Applies `stream` until it is asked to stop, and tells it what is durable on the target.
+    ///
+    /// # Errors
+    /// As [`Applier::run`].
+    ///
+    /// # Cancel safety
+    /// As [`Applier::run`].
+    pub async fn run_stream(&mut self, stream: Stream) -> Result<(), ApplyError> {
+        let handle = stream.handle();
+        self.run(stream, move |position| handle.acknowledge(position.clone()))
+            .await
     }
 
     /// Applies `stream` until it is asked to stop; `on_durable` is told each position that is

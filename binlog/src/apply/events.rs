@@ -11,7 +11,7 @@ use super::field::FieldType;
 use crate::name::QualifiedName;
 use crate::stream::Stream;
 
-pub use crate::stream::{ColumnType, Ddl, StreamEvent, TableMap};
+pub(super) use crate::stream::{ColumnType, Ddl, StreamEvent, TableMap};
 
 /// Where the applier takes its events from: whole committed transactions in commit order.
 pub trait Events: Send {

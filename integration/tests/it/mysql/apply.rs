@@ -2,7 +2,7 @@
 //! stops it.
 
 mod definitions;
-mod log_file;
+mod log;
 mod pair;
 mod resuming;
 mod rows;

@@ -10,7 +10,8 @@ async fn in_place(source: Version, target: Version) {
     let mut pair = Pair::start(source, target).await;
     pair.both(
         "CREATE TABLE t (id INT PRIMARY KEY, v INT) ENGINE=InnoDB; INSERT INTO t VALUES (1, 1)",
-    );
+    )
+    .await;
     pair.change(
         "INSERT INTO t VALUES (2, 2); ALTER TABLE t ADD COLUMN w VARCHAR(10) DEFAULT 'x' AFTER id;
          INSERT INTO t VALUES (3, 'three', 3); CREATE TABLE u LIKE t; INSERT INTO u SELECT * FROM t;
@@ -54,7 +55,7 @@ fn begun_again(pair: &Pair) {
 
 async fn crash_after(target: Version) {
     let mut pair = Pair::start(target, target).await;
-    pair.both("CREATE TABLE t (id INT PRIMARY KEY) ENGINE=InnoDB; CREATE TABLE e (id INT PRIMARY KEY, v INT) ENGINE=InnoDB");
+    pair.both("CREATE TABLE t (id INT PRIMARY KEY) ENGINE=InnoDB; CREATE TABLE e (id INT PRIMARY KEY, v INT) ENGINE=InnoDB").await;
     for statement in [
         "ALTER TABLE t ADD COLUMN a INT",
         "CREATE TABLE n (id INT)",
@@ -91,7 +92,8 @@ async fn a_definition_that_took_effect_before_a_crash_is_not_repeated_on_mariadb
 #[tokio::test]
 async fn a_definition_that_did_not_take_effect_before_a_crash_is_repeated() {
     let mut pair = Pair::start(Version::MySql97, Version::MySql97).await;
-    pair.both("CREATE TABLE t (id INT PRIMARY KEY) ENGINE=InnoDB");
+    pair.both("CREATE TABLE t (id INT PRIMARY KEY) ENGINE=InnoDB")
+        .await;
     let before = pair.applied.clone();
     pair.change("ALTER TABLE t ADD COLUMN a INT");
     Box::pin(pair.apply()).await.unwrap();
@@ -114,7 +116,8 @@ async fn a_definition_that_did_not_take_effect_before_a_crash_is_repeated() {
 #[tokio::test]
 async fn a_definition_that_the_target_refuses_stops_with_its_place_and_not_its_text() {
     let mut pair = Pair::start(Version::MariaDb118, Version::MySql97).await;
-    pair.both("CREATE TABLE t (id INT PRIMARY KEY) ENGINE=InnoDB");
+    pair.both("CREATE TABLE t (id INT PRIMARY KEY) ENGINE=InnoDB")
+        .await;
     pair.change("ALTER TABLE t ADD COLUMN u UUID DEFAULT '00000000-0000-0000-0000-00000000beef'");
     let error = Box::pin(pair.apply()).await.unwrap_err();
     let ApplyError::Ddl(ddl) = &error else {
@@ -135,7 +138,7 @@ async fn a_definition_that_the_target_refuses_stops_with_its_place_and_not_its_t
 async fn events_of_the_scheduler_are_defined_disabled_and_remembered() {
     let mut pair = Pair::start(Version::MySql97, Version::MySql97).await;
     pair.target.sql("SET GLOBAL event_scheduler = ON").unwrap();
-    pair.both("CREATE TABLE t (id INT) ENGINE=InnoDB");
+    pair.both("CREATE TABLE t (id INT) ENGINE=InnoDB").await;
     pair.change(
         "SET GLOBAL event_scheduler = OFF;
          CREATE EVENT now ON SCHEDULE AT CURRENT_TIMESTAMP ON COMPLETION PRESERVE DO INSERT INTO t VALUES (1);

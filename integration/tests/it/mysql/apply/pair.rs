@@ -9,7 +9,7 @@ use binlog::schema::catalog::Scope;
 use binlog::wire::Endpoint;
 use integration::mysql::{MySqlOptions, MySqlServer, Version};
 
-use super::log_file;
+use super::log;
 
 /// How long applying a handful of rows may take on a starved machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -40,7 +40,7 @@ impl Pair {
                 .unwrap();
         }
         Self {
-            applied: log_file::end_of(&source),
+            applied: log::end_of(&source).await,
             target_url: target.url("root", ""),
             source,
             target,
@@ -48,10 +48,10 @@ impl Pair {
     }
 
     /// Runs statements on both, which the applier does not see.
-    pub(super) fn both(&mut self, sql: &str) {
+    pub(super) async fn both(&mut self, sql: &str) {
         self.source.sql_in("d", sql).unwrap();
         self.target.sql_in("d", sql).unwrap();
-        self.applied = log_file::end_of(&self.source);
+        self.applied = log::end_of(&self.source).await;
     }
 
     /// Runs statements on the source.
@@ -71,21 +71,21 @@ impl Pair {
 
     /// Applies what the source's log has so far.
     pub(super) async fn apply(&mut self) -> Result<(), ApplyError> {
-        let end = log_file::end_of(&self.source);
+        let end = log::end_of(&self.source).await;
         // Another start than the one of the first run: the tests' own statements lie between.
         let start = binlog::name::quote_literal(&self.applied.to_string());
         self.target
             .sql(&format!("UPDATE pointsman.progress SET position = {start}"))
             .unwrap();
         let mut applier = Box::pin(self.applier()).await?;
-        let events = log_file::between(&self.source, &self.applied, &end);
+        let stream = log::behind(&self.source, &self.applied).await;
         let handle = applier.handle();
         let stop = async {
             let mut applied = handle.applied();
             applied.wait_for(|applied| *applied >= end).await.unwrap();
             handle.stop();
         };
-        let run = Box::pin(applier.run(events, |_position| {}));
+        let run = Box::pin(applier.run_stream(stream));
         let both = async {
             tokio::select! {
                 ran = run => ran,

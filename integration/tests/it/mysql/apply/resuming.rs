@@ -10,7 +10,7 @@ use binlog::wire::Endpoint;
 use integration::mysql::Version;
 use router::window::WindowLimits;
 
-use super::log_file;
+use super::log;
 use super::pair::Pair;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,7 +31,8 @@ async fn killed(version: Version) {
     pair.both(
         "CREATE TABLE t (id INT PRIMARY KEY, v INT) ENGINE=InnoDB;
          CREATE TABLE n (v INT) ENGINE=InnoDB; INSERT INTO t VALUES (0, 0)",
-    );
+    )
+    .await;
     let mut history = String::new();
     for id in 1..400 {
         history.push_str(&format!(
@@ -39,7 +40,7 @@ async fn killed(version: Version) {
         ));
     }
     pair.change(&history);
-    let end = log_file::end_of(&pair.source);
+    let end = log::end_of(&pair.source).await;
     for round in 0..4 {
         let endpoint: Endpoint = pair.target_url.parse().unwrap();
         let mut applier = Box::pin(Applier::open(
@@ -51,9 +52,9 @@ async fn killed(version: Version) {
         .unwrap();
         let from = applier.position();
         let handle = applier.handle();
-        let events = log_file::between(&pair.source, &from, &end);
+        let events = log::behind(&pair.source, &from).await;
         let before = handle.status().windows;
-        let run = Box::pin(applier.run(events, |_position| {}));
+        let run = Box::pin(applier.run_stream(events));
         let crash = async {
             let mut applied = handle.applied();
             applied.wait_for(|applied| *applied > from).await.unwrap();
@@ -107,13 +108,14 @@ async fn every_transaction_is_applied_once_though_mariadb_118_is_killed() {
 #[tokio::test]
 async fn a_second_applier_of_the_same_migration_stops() {
     let mut pair = Pair::start(Version::MySql97, Version::MySql97).await;
-    pair.both("CREATE TABLE t (id INT PRIMARY KEY) ENGINE=InnoDB");
+    pair.both("CREATE TABLE t (id INT PRIMARY KEY) ENGINE=InnoDB")
+        .await;
     pair.change("INSERT INTO t VALUES (1)");
     let mut second = Box::pin(pair.applier()).await.unwrap();
     let from = pair.applied.clone();
     Box::pin(pair.apply()).await.unwrap();
-    let events = log_file::between(&pair.source, &from, &pair.applied);
-    let run = Box::pin(second.run(events, |_position| {}));
+    let events = log::behind(&pair.source, &from).await;
+    let run = Box::pin(second.run_stream(events));
     let error = tokio::time::timeout(PATIENCE, run)
         .await
         .unwrap()
@@ -125,17 +127,18 @@ async fn a_second_applier_of_the_same_migration_stops() {
 #[tokio::test]
 async fn markers_are_waited_for_and_a_pause_holds_it_still() {
     let mut pair = Pair::start(Version::MySql97, Version::MySql97).await;
-    pair.both("CREATE TABLE t (id INT PRIMARY KEY) ENGINE=InnoDB");
+    pair.both("CREATE TABLE t (id INT PRIMARY KEY) ENGINE=InnoDB")
+        .await;
     pair.source.sql("CREATE DATABASE pointsman; CREATE TABLE pointsman.marker (id BIGINT PRIMARY KEY, token VARCHAR(64))").unwrap();
     pair.change("INSERT INTO t VALUES (1)");
     pair.source
         .sql("INSERT INTO pointsman.marker VALUES (1, 'here')")
         .unwrap();
-    let end = log_file::end_of(&pair.source);
+    let end = log::end_of(&pair.source).await;
     let mut applier = Box::pin(pair.applier()).await.unwrap();
-    let events = log_file::between(&pair.source, &pair.applied, &end);
+    let events = log::behind(&pair.source, &pair.applied).await;
     let handle = applier.handle();
-    let run = Box::pin(applier.run(events, |_position| {}));
+    let run = Box::pin(applier.run_stream(events));
     let ask = async {
         let marker = Marker::Row {
             token: "here".to_owned(),
@@ -168,10 +171,11 @@ async fn markers_are_waited_for_and_a_pause_holds_it_still() {
 #[tokio::test]
 async fn windows_that_an_applier_wrote_are_not_applied_again() {
     let mut pair = Pair::start(Version::MySql97, Version::MySql97).await;
-    pair.both("CREATE TABLE t (id INT PRIMARY KEY) ENGINE=InnoDB");
+    pair.both("CREATE TABLE t (id INT PRIMARY KEY) ENGINE=InnoDB")
+        .await;
     // As the target of an earlier direction looks: rows behind a change of the progress.
     pair.source.sql("CREATE DATABASE pointsman; CREATE TABLE pointsman.progress (lane INT PRIMARY KEY, position TEXT, commit_time BIGINT, windows BIGINT)").unwrap();
-    let start = log_file::end_of(&pair.source);
+    let start = log::end_of(&pair.source).await;
     pair.source.sql("BEGIN; INSERT INTO pointsman.progress VALUES (0, 'x', 0, 1); INSERT INTO d.t VALUES (1); COMMIT; INSERT INTO d.t VALUES (2)").unwrap();
     pair.applied = start;
     Box::pin(pair.apply()).await.unwrap();
@@ -181,7 +185,7 @@ async fn windows_that_an_applier_wrote_are_not_applied_again() {
 #[tokio::test]
 async fn a_window_that_meets_a_lock_runs_again_whole() {
     let mut pair = Pair::start(Version::MariaDb118, Version::MariaDb118).await;
-    pair.both("CREATE TABLE t (id INT PRIMARY KEY, v INT) ENGINE=InnoDB; INSERT INTO t VALUES (1, 0), (2, 0)");
+    pair.both("CREATE TABLE t (id INT PRIMARY KEY, v INT) ENGINE=InnoDB; INSERT INTO t VALUES (1, 0), (2, 0)").await;
     pair.target
         .sql("SET GLOBAL innodb_lock_wait_timeout = 1")
         .unwrap();

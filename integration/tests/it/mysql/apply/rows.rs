@@ -55,7 +55,8 @@ async fn change_hands(source: Version, target: Version) {
          CREATE TABLE c (name VARCHAR(20) PRIMARY KEY, v INT) ENGINE=InnoDB;
          INSERT INTO t VALUES (1, 10, 0), (2, 20, 0), (3, 30, 0);
          INSERT INTO c VALUES ('abc', 1), ('Def', 2)",
-    );
+    )
+    .await;
     pair.change(
         "BEGIN; UPDATE t SET u = NULL WHERE id = 1; UPDATE t SET u = 10 WHERE id = 2;
          UPDATE t SET u = 20 WHERE id = 1; COMMIT;
@@ -74,7 +75,8 @@ async fn minimal(source: Version, target: Version) {
     pair.both(
         "CREATE TABLE t (id INT PRIMARY KEY, u INT UNIQUE, v INT, w TEXT) ENGINE=InnoDB;
          INSERT INTO t VALUES (1, 10, 0, 'one'), (2, 20, 0, 'two'), (3, 30, 0, 'three')",
-    );
+    )
+    .await;
     pair.change(
         "SET SESSION binlog_row_image = MINIMAL;
          BEGIN; UPDATE t SET u = NULL WHERE id = 1; UPDATE t SET u = 10 WHERE id = 2;
@@ -99,7 +101,8 @@ async fn no_trigger(source: Version, target: Version) {
          CREATE TABLE audit (id INT, what TEXT) ENGINE=InnoDB;
          CREATE TRIGGER i AFTER INSERT ON t FOR EACH ROW INSERT INTO audit VALUES (NEW.id, 'i');
          CREATE TRIGGER u AFTER UPDATE ON t FOR EACH ROW INSERT INTO audit VALUES (NEW.id, 'u')",
-    );
+    )
+    .await;
     pair.change("INSERT INTO t VALUES (1, 1), (2, 2); UPDATE t SET v = 5 WHERE id = 1");
     Box::pin(pair.apply()).await.unwrap();
     assert_eq!(pair.same("SELECT count(*) FROM audit"), "3");
@@ -111,7 +114,8 @@ async fn without_a_key(source: Version, target: Version) {
     pair.both(
         "CREATE TABLE t (a INT, b VARCHAR(10)) ENGINE=InnoDB;
          INSERT INTO t VALUES (1, 'x'), (1, 'x'), (1, NULL), (2, 'y')",
-    );
+    )
+    .await;
     pair.change(
         "DELETE FROM t WHERE b = 'x' LIMIT 1; UPDATE t SET a = 3 WHERE b IS NULL;
          INSERT INTO t VALUES (2, 'y'), (2, 'y')",
@@ -142,7 +146,8 @@ async fn cascades(source: Version, target: Version) {
          INSERT INTO p VALUES (1, 0), (2, 0), (3, 0), (4, 0);
          INSERT INTO c VALUES (1, 1, 2), (2, 2, NULL), (3, 3, 4), (4, 1, NULL);
          INSERT INTO g VALUES (1, 1), (2, 2), (3, 3)",
-    );
+    )
+    .await;
     pair.change(
         "UPDATE p SET v = 1; INSERT INTO p VALUES (9, 9);
          UPDATE p SET id = 30 WHERE id = 3; DELETE FROM p WHERE id = 1;
@@ -163,7 +168,8 @@ async fn differ(source: Version, target: Version) {
     pair.both(
         "CREATE TABLE t (id INT, k VARCHAR(9), v INT, PRIMARY KEY (k, id)) ENGINE=InnoDB;
          INSERT INTO t VALUES (1, 'secret', 0), (2, 'b', 0)",
-    );
+    )
+    .await;
     let both = |pair: &Pair| {
         pair.target
             .sql_in("d", "DELETE FROM t WHERE id = 1")

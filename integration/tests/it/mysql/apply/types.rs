@@ -31,7 +31,7 @@ const ROWS: &str = "SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO', time_zone = '+00:00'
 
 async fn every_type_arrives(source: Version, target: Version) {
     let mut pair = Pair::start(source, target).await;
-    pair.both(TABLE);
+    pair.both(TABLE).await;
     pair.change(ROWS);
     Box::pin(pair.apply()).await.unwrap();
     assert_eq!(pair.same_rows("t").lines().count(), 3);
@@ -42,7 +42,7 @@ async fn every_type_arrives(source: Version, target: Version) {
 
 async fn every_type_arrives_by_sql(source: Version, target: Version) {
     let mut pair = Pair::start(source, target).await;
-    pair.both(TABLE);
+    pair.both(TABLE).await;
     pair.target
         .sql("CREATE USER plain IDENTIFIED BY 'p'; GRANT ALL ON d.* TO plain; GRANT ALL ON pointsman.* TO plain; FLUSH PRIVILEGES")
         .unwrap();
