@@ -174,6 +174,7 @@ impl Fence {
         epoch: Epoch,
     ) -> Result<FenceReport, FenceError> {
         let started = Instant::now();
+        lock::hold(client).await?;
         if let Some(error) = self.obstacles(client, ours).await?.into_iter().next() {
             return Err(error);
         }

@@ -14,7 +14,7 @@ const NAME: &str = "pointsman.fence";
 
 const STEP: &str = "taking the lock of the fence";
 
-/// Takes the lock for this connection's life. A session that holds it is ended: it is one of ours
+/// Takes the lock, until it is released or the connection ends. A session that holds it is ended: it is one of ours
 /// that we lost, or another pointsman at the same work, whom the journal decides against.
 ///
 /// # Errors
@@ -42,6 +42,33 @@ pub(super) async fn take(client: &SqlConn, timeout: Duration) -> Result<(), Fenc
             });
         }
     }
+}
+
+/// Makes sure that this connection holds the lock, without ending anybody: whoever took it since is
+/// lowering what we would raise.
+///
+/// # Errors
+/// When another session holds it, or the server fails.
+pub(super) async fn hold(client: &SqlConn) -> Result<(), FenceError> {
+    // IF asks for the lock only when it is not ours: it is counted.
+    let sql = format!(
+        "SELECT IF(COALESCE(IS_USED_LOCK('{NAME}'), 0) = CONNECTION_ID(), 1,
+                   COALESCE(GET_LOCK('{NAME}', 0), 0)), COALESCE(IS_USED_LOCK('{NAME}'), 0)"
+    );
+    let row = client.query_first(&sql).await.map_err(Failed::sql(STEP))?;
+    let row = row.ok_or(Failed::Empty { step: STEP })?;
+    if row.parse::<u8>(0).map_err(Failed::answer(STEP))? == 1 {
+        return Ok(());
+    }
+    let thread_id = row.parse(1).map_err(Failed::answer(STEP))?;
+    Err(FenceError::Locked { thread_id })
+}
+
+/// Lets the lock go, so that nobody ends this connection for it.
+pub(super) async fn release(client: &SqlConn) -> Result<(), Failed> {
+    let sql = format!("DO RELEASE_LOCK('{NAME}')");
+    let released = client.execute(&sql).await;
+    released.map(|_done| ()).map_err(Failed::sql(STEP))
 }
 
 /// Ends a session. One that is gone already is ended too.

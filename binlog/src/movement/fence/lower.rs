@@ -49,6 +49,17 @@ pub async fn lower_epoch(
     }
     // First: from here on nobody else raises or lowers.
     lock::take(client, timeout).await?;
+    let report = lower_alone(client, epoch, timeout).await?;
+    lock::release(client).await?;
+    Ok(report)
+}
+
+/// [`lower_epoch`] for who holds the lock.
+async fn lower_alone(
+    client: &SqlConn,
+    epoch: Epoch,
+    timeout: Duration,
+) -> Result<LowerReport, FenceError> {
     let seconds = timeout.as_secs().max(1);
     client
         .execute(&format!("SET SESSION lock_wait_timeout = {seconds}"))
@@ -134,7 +145,8 @@ pub enum Reasserted {
 pub async fn reassert(client: &SqlConn, timeout: Duration) -> Result<Reasserted, FenceError> {
     let before = state(client).await?;
     let kind = Kind::of(client.version());
-    let Some(row) = before.row.as_ref().filter(|_| before.is_fenced()) else {
+    let is_fenced = before.is_fenced();
+    let Some(row) = before.row.filter(|_| is_fenced) else {
         return Ok(Reasserted::Stood);
     };
     let now = Settings::read(client, kind).await?;
@@ -143,6 +155,18 @@ pub async fn reassert(client: &SqlConn, timeout: Duration) -> Result<Reasserted,
         return Ok(Reasserted::Stood);
     }
     lock::take(client, timeout).await?;
+    let found = shut_again(client, &row, &now, timeout).await?;
+    lock::release(client).await?;
+    Ok(found)
+}
+
+/// [`reassert`] for who holds the lock.
+async fn shut_again(
+    client: &SqlConn,
+    row: &FenceRow,
+    now: &Settings,
+    timeout: Duration,
+) -> Result<Reasserted, FenceError> {
     // The lock may have been taken from a lowering: look again.
     if fence_row(client).await?.as_ref() != Some(row) {
         return Ok(Reasserted::Stood);
