@@ -118,8 +118,6 @@ async fn check_both(
     let done = target::accounts(source, target, report).await;
     report.asked(target, "accounts", done);
     let Some(catalog) = catalog else { return };
-    let done = objects::collations(target, catalog, report).await;
-    report.asked(target, "collations", done);
     objects::triggers(target, catalog, report);
     objects::creators(target, catalog, report);
     objects::translated(source, target, catalog, report).await;

@@ -1,17 +1,14 @@
 //! Tables and other objects of the source: what moves slowly, in another way, or not at all.
 
-use std::collections::BTreeSet;
-
-use router::{Side, words};
+use router::Side;
 
 use super::privileges;
 use super::report::{Advice, Level, Report, listed};
 use super::server::Server;
 use super::{CheckOptions, KeylessTables};
-use crate::movement::error::Failed;
 use crate::schema::catalog::{Catalog, ReferentialAction, RoutineKind, Table, TableKind};
 use crate::schema::definitions::Definitions;
-use crate::schema::translate::Translation;
+use crate::schema::translate::{Translation, Weight};
 
 pub(super) fn source(
     source: &Server,
@@ -242,61 +239,6 @@ pub(super) fn creators(target: &Server, catalog: &Catalog, report: &mut Report) 
     report.fail(Side::Target, what, advice);
 }
 
-/// Collations that the target does not have.
-pub(super) async fn collations(
-    target: &Server,
-    catalog: &Catalog,
-    report: &mut Report,
-) -> Result<(), Failed> {
-    // MariaDB names its newer ones without their character set in one table and with it in another.
-    let sql = match target.version.is_mariadb() {
-        true => {
-            "SELECT FULL_COLLATION_NAME FROM information_schema.COLLATION_CHARACTER_SET_APPLICABILITY"
-        }
-        false => "SELECT COLLATION_NAME FROM information_schema.COLLATIONS",
-    };
-    let there: BTreeSet<String> = match target.names(sql).await {
-        Ok(names) => names.into_iter().collect(),
-        Err(_older) => {
-            let sql = "SELECT COLLATION_NAME FROM information_schema.COLLATIONS
-                       WHERE COLLATION_NAME IS NOT NULL";
-            target.names(sql).await?.into_iter().collect()
-        }
-    };
-    let of_columns = catalog
-        .tables
-        .iter()
-        .flat_map(|table| &table.columns)
-        .filter_map(|column| column.collation.clone());
-    let used: BTreeSet<String> = catalog
-        .databases
-        .iter()
-        .map(|database| database.collation.clone())
-        .chain(of_columns)
-        .collect();
-    let is_there = |name: &str| {
-        // One character set under two names.
-        let other = match name.strip_prefix("utf8_") {
-            Some(rest) => format!("utf8mb3_{rest}"),
-            None => name.replacen("utf8mb3_", "utf8_", 1),
-        };
-        there.contains(name) || there.contains(&other)
-    };
-    let missing: Vec<String> = used.into_iter().filter(|name| !is_there(name)).collect();
-    if missing.is_empty() {
-        report.ok(Side::Target, "it has all collations that are used");
-        return Ok(());
-    }
-    let advice = Advice {
-        why: "text would be compared and sorted in another way, so that unique keys may clash",
-        fix: "ALTER TABLE ... CONVERT TO CHARACTER SET ... COLLATE one that both have, on the \
-              source",
-    };
-    let what = format!("it does not have these collations: {}", listed(&missing));
-    report.fail(Side::Target, &what, advice);
-    Ok(())
-}
-
 /// What cannot be said in the target's words.
 pub(super) async fn translated(
     source: &Server,
@@ -311,38 +253,30 @@ pub(super) async fn translated(
             return;
         }
     };
-    let translation = Translation::new(source.version, target.version);
-    let (mut warnings, mut errors) = (Vec::new(), Vec::new());
-    for table in &definitions.tables {
-        if let Err(error) = translation.table(table, &mut warnings) {
-            errors.push(words(&error));
+    let translation = match Translation::between(&source.conn, &target.conn).await {
+        Ok(translation) => translation,
+        Err(error) => {
+            report.not_asked(target, "collations", &error);
+            return;
         }
-    }
-    let events = definitions.events.iter().map(|(event, _)| event);
-    let programs = definitions
-        .views
+    };
+    let found = translation.findings(catalog, &definitions);
+    let (errors, warnings): (Vec<_>, Vec<_>) = found
         .iter()
-        .chain(&definitions.routines)
-        .chain(&definitions.triggers)
-        .chain(events);
-    for program in programs {
-        if let Err(error) = translation.program(program, &mut warnings) {
-            errors.push(words(&error));
-        }
-    }
+        .partition(|difference| difference.weight == Weight::Refused);
     for what in &errors {
         let advice = Advice {
             why: "the target cannot have it",
             fix: "change it on the source, or exclude it",
         };
-        report.fail(Side::Target, what, advice);
+        report.fail(Side::Target, &what.to_string(), advice);
     }
     for what in &warnings {
         let advice = Advice {
             why: "it is not quite the same on the target",
             fix: "see that the application can live with it",
         };
-        report.warn(Side::Target, what, advice);
+        report.warn(Side::Target, &what.to_string(), advice);
     }
     if errors.is_empty() {
         report.ok(Side::Target, "it can have all that is moved");

@@ -175,7 +175,7 @@ pub(super) async fn make(
 ) -> Result<Vec<String>, SchemaError> {
     let mut warnings = Vec::new();
     for database in &catalog.databases {
-        make_database(target, database, translation).await?;
+        make_database(target, database, translation, &mut warnings).await?;
     }
     let mut store = Store::begin(target).await?;
     prepare_session(target).await?;
@@ -207,9 +207,10 @@ async fn make_database(
     target: &SqlConn,
     database: &Database,
     translation: &Translation,
+    warnings: &mut Vec<String>,
 ) -> Result<(), SchemaError> {
     let name = quote_identifier(&database.name);
-    let (charset, collation) = translation.database(database)?;
+    let (charset, collation) = translation.database(database, warnings)?;
     for statement in [
         format!("CREATE DATABASE IF NOT EXISTS {name}"),
         format!("ALTER DATABASE {name} CHARACTER SET {charset} COLLATE {collation}"),

@@ -53,10 +53,11 @@ impl InitialCopy {
         let mut ground = Ground {
             source: &source,
             target: &target,
-            translation: Translation::new(source.version(), target.version()),
+            translation: Translation::between(&source, &target).await?,
             catalog,
         };
         self.refuse_unfit(&ground.catalog)?;
+        ground.translation.refuse(&ground.catalog)?;
         let record = self.prepare(&ground).await?;
         Box::pin(self.copy(&mut ground, &record)).await?;
         record_streaming(&target).await?;

@@ -17,7 +17,7 @@ fn traces(server: &MySqlServer) -> String {
         .sql("SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA IN ('shop', 'kept', 'pointsman') ORDER BY 1, 2")
         .unwrap();
     let others = server
-        .sql("SELECT ROUTINE_NAME FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA IN ('shop', 'kept') UNION ALL SELECT EVENT_NAME FROM information_schema.EVENTS")
+        .sql("SELECT ROUTINE_NAME FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA IN ('shop', 'kept') UNION ALL SELECT EVENT_NAME FROM information_schema.EVENTS ORDER BY 1")
         .unwrap();
     let grants = server
         .sql("SHOW GRANTS FOR 'known'@'%'")

@@ -25,10 +25,10 @@ CREATE TABLE times (id int NOT NULL PRIMARY KEY, a date, b datetime(6), c timest
 INSERT INTO times VALUES (1,'0000-00-00','0000-00-00 00:00:00','0000-00-00 00:00:00','-838:59:59','2024-02-31 00:00:00','0000-00-00 00:00:00'),
   (2,'9999-12-31','9999-12-31 23:59:59.999999','2038-01-19 03:14:07.999999','838:59:59','2024-00-00 00:00:00','1970-01-01 00:00:01'),
   (3,NULL,NULL,NULL,'-00:00:00.000001',NULL,'2024-03-31 02:30:00');
-CREATE TABLE texts (id int NOT NULL PRIMARY KEY, a char(5), b varchar(50) CHARACTER SET utf8mb4, c varchar(50) CHARACTER SET utf8 COLLATE utf8_bin,
-  d text CHARACTER SET ucs2, e varchar(20) CHARACTER SET utf16, f varchar(20) CHARACTER SET utf32, g varchar(20) CHARACTER SET sjis,
+CREATE TABLE texts (id int NOT NULL PRIMARY KEY, a char(5), b varchar(50) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci, c varchar(50) CHARACTER SET utf8 COLLATE utf8_bin,
+  d text CHARACTER SET ucs2 COLLATE ucs2_general_ci, e varchar(20) CHARACTER SET utf16 COLLATE utf16_bin, f varchar(20) CHARACTER SET utf32 COLLATE utf32_bin, g varchar(20) CHARACTER SET sjis,
   h varchar(20) CHARACTER SET gbk, i longtext CHARACTER SET koi8r, j binary(4), k varbinary(300), l longblob, m varchar(20) CHARACTER SET big5,
-  n enum('a','b,','it''s','1','2','','é') , o set('x','y','1','é'), p enum('0','1') CHARACTER SET ucs2, q varchar(20) CHARACTER SET cp1251, r tinytext);
+  n enum('a','b,','it''s','1','2','','é') , o set('x','y','1','é'), p enum('0','1') CHARACTER SET ucs2 COLLATE ucs2_bin, q varchar(20) CHARACTER SET cp1251, r tinytext);
 INSERT INTO texts VALUES (1,'é ','😀\n\t\\''"','ß','日本\\','😀','😀',CONVERT(_ucs2 0x8868 USING sjis),CONVERT(_ucs2 0x4E5C USING gbk),'Ж',x'00',x'0009000A5C0D1A27','\\N',CONVERT(_ucs2 0x529F USING big5),'it''s','x,é','0','Ж',''),
   (2,'','','','','','','','','','','','','','','','1','',NULL),
   (3,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,'N');
@@ -86,16 +86,38 @@ INSERT INTO g (id, a, i, j, u, n6, n4) VALUES (1, 1, 5, '{"a":   [1, 2.5, "é"]}
 CREATE TABLE comp (id int PRIMARY KEY, t text COMPRESSED, b varchar(100) COMPRESSED CHARACTER SET latin1) PAGE_COMPRESSED=1; INSERT INTO comp VALUES (1, REPEAT('é', 500), REPEAT('ö', 90));
 "#;
 
+/// What MySQL says otherwise than MariaDB.
+const OTHERWISE_MYSQL: &str = r#"
+CREATE DATABASE other CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_ai_ci; USE other; SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO';
+CREATE TABLE g (id int PRIMARY KEY, a int, s int GENERATED ALWAYS AS (a * 2) STORED, v varchar(30) GENERATED ALWAYS AS (CONCAT('é', a)) VIRTUAL, i int INVISIBLE DEFAULT 7,
+  j json, t varchar(20), d datetime DEFAULT (NOW()), KEY (s), KEY hidden (a) INVISIBLE, CHECK (a < 100), CONSTRAINT soft CHECK (a > 5) NOT ENFORCED);
+INSERT INTO g (id, a, i, j, t) VALUES (1, 1, 5, '{"a": [1, 2.5, "é", null, true]}', 'É'), (2, NULL, NULL, NULL, NULL);
+CREATE TABLE sp (id int PRIMARY KEY, p point NOT NULL SRID 4326, SPATIAL KEY (p)); INSERT INTO sp VALUES (1, ST_GeomFromText('POINT(10 20)', 4326));
+SET sql_generate_invisible_primary_key = 1; CREATE TABLE gipk (a int); INSERT INTO gipk VALUES (5),(6);
+"#;
+
+/// What MariaDB says otherwise than MySQL.
+const OTHERWISE_MARIADB: &str = r#"
+CREATE DATABASE other CHARACTER SET utf8mb4 COLLATE utf8mb4_uca1400_ai_ci; USE other; SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO';
+CREATE TABLE g (id int PRIMARY KEY, a int, s int GENERATED ALWAYS AS (a * 2) STORED, v varchar(30) GENERATED ALWAYS AS (CONCAT('é', a)) VIRTUAL, i int INVISIBLE DEFAULT 7,
+  j json, t text DEFAULT 'x', u varchar(40) DEFAULT UUID(), ts timestamp NOT NULL DEFAULT current_timestamp() ON UPDATE current_timestamp(), KEY (s), KEY ig (a) IGNORED, CHECK (a < 100)) COLLATE utf8mb4_unicode_ci;
+CREATE TABLE g2 (id int PRIMARY KEY, a varchar(9) COLLATE utf8mb4_uca1400_nopad_ai_ci, CHECK (id < 100), CHECK (a <> 'ß')) COLLATE utf8mb4_general_ci;
+INSERT INTO g (id, a, i, j) VALUES (1, 1, 5, '{"a":   [1, 2.5, "é"]}'), (2, NULL, NULL, NULL); INSERT INTO g2 VALUES (1, 'Ü');
+"#;
+
 /// Sends every statement and compares definitions and contents afterwards.
 async fn arrives_exactly(from: Version, to: Version, target: MySqlOptions) {
     let pair = Pair::start_with(from, to, MySqlOptions::default(), target).await;
     pair.source.script("", COMMON).unwrap();
     pair.source.script("shop", PROGRAMS).unwrap();
-    match from {
-        Version::MySql97 => pair.source.script("", MYSQL_8).unwrap(),
-        Version::MariaDb1011 | Version::MariaDb118 => pair.source.script("", MARIADB).unwrap(),
-        Version::MySql56 => {}
-    }
+    let more = match (from, from.is_mariadb() == to.is_mariadb()) {
+        (Version::MySql97, true) => MYSQL_8,
+        (Version::MariaDb1011 | Version::MariaDb118, true) => MARIADB,
+        (Version::MySql97, false) => OTHERWISE_MYSQL,
+        (Version::MariaDb1011 | Version::MariaDb118, false) => OTHERWISE_MARIADB,
+        (Version::MySql56, _) => "",
+    };
+    pair.source.script("", more).unwrap();
     let copy = pair.initial(InitialOptions {
         range_bytes: 1 << 14,
         ..InitialOptions::new("t1")
@@ -213,4 +235,66 @@ async fn all_types_arrive_exactly_from_mariadb_11_8_by_insert() {
         MySqlOptions::default().set("local_infile", "0"),
     )
     .await;
+}
+
+#[tokio::test]
+async fn all_types_arrive_exactly_from_mysql_9_7_on_mariadb_11_8() {
+    arrives_exactly(
+        Version::MySql97,
+        Version::MariaDb118,
+        MySqlOptions::default(),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn all_types_arrive_exactly_from_mariadb_11_8_on_mysql_9_7() {
+    arrives_exactly(
+        Version::MariaDb118,
+        Version::MySql97,
+        MySqlOptions::default().set("local_infile", "1"),
+    )
+    .await;
+}
+
+/// The copy refuses this table of database `shop`, with this word in its reason.
+async fn refuses(from: Version, to: Version, table: &str, word: &str) {
+    let pair = Pair::start(from, to).await;
+    let make = format!("CREATE DATABASE shop CHARACTER SET latin1; USE shop; {table}");
+    pair.source.sql(&make).unwrap();
+    let error = pair.initial(InitialOptions::new("t1")).run().await;
+    let error = router::words(&error.unwrap_err());
+    assert!(error.contains(word) && error.contains("shop."), "{error}");
+}
+
+#[tokio::test]
+async fn what_mariadb_does_not_have_is_refused_by_name() {
+    let (from, to) = (Version::MySql97, Version::MariaDb118);
+    let functional = "CREATE TABLE t (a int PRIMARY KEY, b int, KEY fx ((b + 1)))";
+    refuses(from, to, functional, "fx").await;
+}
+
+#[tokio::test]
+async fn what_mysql_does_not_have_is_refused_by_name() {
+    let (from, to) = (Version::MariaDb118, Version::MySql97);
+    for (table, word) in [
+        ("CREATE TABLE t (a int PRIMARY KEY, u uuid)", "UUID"),
+        (
+            "CREATE TABLE t (a int PRIMARY KEY, u varchar(9) COLLATE utf8mb4_uca1400_ai_ci)",
+            "uca1400",
+        ),
+        ("CREATE SEQUENCE t", "sequence"),
+        (
+            "CREATE TABLE t (a int PRIMARY KEY) WITH SYSTEM VERSIONING",
+            "VERSIONING",
+        ),
+    ] {
+        refuses(from, to, table, word).await;
+    }
+}
+
+#[tokio::test]
+async fn a_table_without_transactions_is_refused_by_name() {
+    let myisam = "CREATE TABLE t (a int PRIMARY KEY) ENGINE=MyISAM";
+    refuses(Version::MySql56, Version::MySql97, myisam, "MyISAM").await;
 }
