@@ -291,6 +291,9 @@ pub(crate) trait Flow<E: Engine>: Clone + Send + Sync + 'static {
     /// Why nothing more is taken from the source, while there is no space for it.
     fn waits_for_space(&self) -> Option<String>;
 
+    /// Notes that the source is asked on this connection, which a fence must spare.
+    fn asked_on(&self, source: &E::Conn);
+
     /// Makes the applier end at its next window boundary.
     fn stop(&self);
 }

@@ -12,13 +12,13 @@ use tracing::info;
 
 use super::board::{Board, Life};
 use super::mover::{self, Moved, Parts};
-use super::sessions::{RelaySessions, running_for};
+use super::sessions::{RelaySessions, in_words, running_for, unmovable};
 use super::standing;
 use crate::admin::protocol::Response;
 use crate::config::{Config, OnLongTransaction, OnUnmovableSession};
 use crate::engine::{Clients as _, Engine, Limits, Prepared};
 use crate::exit::Exit;
-use crate::status::{RunningSession, counted};
+use crate::status::RunningSession;
 
 /// More log than this that is not applied yet, and the cutover is not begun: the pause would be
 /// spent on catching up.
@@ -117,16 +117,14 @@ async fn attempt<E: Engine>(scene: &Scene<'_, E>, wanted: Wanted) -> Result<Resp
             format!("a server has not answered within {seconds} s; nothing was changed")
         })??;
     let mut obstacles = prepared.obstacles.clone();
-    let unmovable = clients
-        .sessions()
-        .iter()
-        .filter(|one| !one.unmovable.is_empty())
-        .count();
-    if unmovable > 0 && scene.config.cutover.on_unmovable_session == OnUnmovableSession::Refuse {
+    let unmovable = unmovable(clients);
+    if let (Some(words), OnUnmovableSession::Refuse) = (
+        in_words(&unmovable),
+        scene.config.cutover.on_unmovable_session,
+    ) {
         obstacles.push(format!(
-            "{} cannot be moved (`pointsman status` says which, and why): end what cannot, or set \
-             cutover.on_unmovable_session = \"end\"",
-            counted(unmovable, "session")
+            "{words} (`pointsman status` lists all: end them, or set \
+             cutover.on_unmovable_session = \"end\")"
         ));
     }
     if wanted.dry_run {
@@ -146,7 +144,7 @@ async fn attempt<E: Engine>(scene: &Scene<'_, E>, wanted: Wanted) -> Result<Resp
     clients.prepare_twins(FRESHEN_PATIENCE).await;
     let moved = drive(scene, &prepared, wanted).await;
     let foreign_ended = E::foreign_ended(&prepared.leave);
-    let moved_report = report::of(scene, &moved, foreign_ended, unmovable);
+    let moved_report = report::of(scene, &moved, foreign_ended, unmovable.len());
     scene.board.cutover(moved_report.clone());
     let mut response = report::answer(moved_report);
     if moved.ended == Ended::Contradiction {

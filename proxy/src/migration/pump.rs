@@ -189,7 +189,7 @@ impl<E: Engine> Pump<E> {
         let ended = tokio::select! {
             ended = E::run(applier, stream) => ended.map_err(Attempt::from),
             drift = watch::drift(&*self.engine) => Err(Attempt::Failed(failure::of_drift(&drift))),
-            never = watch::log_end(&*self.engine, &self.board) => never,
+            never = watch::log_end(&*self.engine, &self.board, &flow) => never,
             () = stopped => Ok(()),
         };
         let ended = match ended {

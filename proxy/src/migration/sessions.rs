@@ -26,21 +26,10 @@ impl<'a, C: Clients> RelaySessions<'a, C> {
 impl<C: Clients> Sessions for RelaySessions<'_, C> {
     async fn settle(&self) -> Result<(), String> {
         self.relay.refresh_changed(REFRESH_PATIENCE).await;
-        let unmovable: Vec<_> = self
-            .relay
-            .sessions()
-            .into_iter()
-            .filter(|one| !one.unmovable.is_empty())
-            .collect();
-        match (unmovable.first(), self.policy) {
+        let unmovable = unmovable(self.relay);
+        match (in_words(&unmovable), self.policy) {
             (None, _) => Ok(()),
-            (Some(first), OnUnmovableSession::Refuse) => {
-                let (id, client, reasons) = (first.id, first.client, first.unmovable.join(", "));
-                let count = counted(unmovable.len(), "session");
-                Err(format!(
-                    "{count} cannot be moved; #{id} from {client}: {reasons}"
-                ))
-            }
+            (Some(words), OnUnmovableSession::Refuse) => Err(words),
             (Some(_), OnUnmovableSession::End) => {
                 for session in &unmovable {
                     self.relay.end_session(session.id).await;
@@ -61,6 +50,23 @@ impl<C: Clients> Sessions for RelaySessions<'_, C> {
             }
         }
     }
+}
+
+/// The sessions whose state cannot be moved.
+pub(super) fn unmovable<C: Clients>(clients: &C) -> Vec<Session> {
+    let mut sessions = clients.sessions();
+    sessions.retain(|one| !one.unmovable.is_empty());
+    sessions
+}
+
+/// How many there are, and the first of them with its reasons; nothing of none.
+pub(super) fn in_words(unmovable: &[Session]) -> Option<String> {
+    let first = unmovable.first()?;
+    let (id, client, reasons) = (first.id, first.client, first.unmovable.join(", "));
+    let count = counted(unmovable.len(), "session");
+    Some(format!(
+        "{count} cannot be moved; #{id} from {client}: {reasons}"
+    ))
 }
 
 /// The sessions that have been in the transaction that they are in for at least so long.

@@ -1,5 +1,7 @@
 //! MySQL's stream and applier at work.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use binlog::apply::{ApplyError, ApplyHandle};
@@ -17,6 +19,8 @@ use crate::engine::interruption::{BEGIN_AGAIN, Interruption};
 pub(crate) struct MyFlow {
     stream: StreamHandle,
     apply: ApplyHandle,
+    /// Id of the connection on which the source is asked for its log's end; 0 without one.
+    asked_on: Arc<AtomicU32>,
 }
 
 /// The source's binary log as it is now.
@@ -28,16 +32,21 @@ pub(crate) struct BinlogEnd {
 
 impl MyFlow {
     pub(super) fn new(stream: StreamHandle, apply: ApplyHandle) -> Self {
-        Self { stream, apply }
+        Self {
+            stream,
+            apply,
+            asked_on: Arc::default(),
+        }
     }
 
     pub(super) fn apply(&self) -> &ApplyHandle {
         &self.apply
     }
 
-    /// The id of the source's connection that sends the stream.
-    pub(super) fn backend_id(&self) -> u32 {
-        self.stream.backend_id()
+    /// Ids of the source's connection that sends the stream and of what asks it meanwhile.
+    pub(super) fn backend_ids(&self) -> [u32; 2] {
+        let asked_on = self.asked_on.load(Ordering::Relaxed);
+        [self.stream.backend_id(), asked_on]
     }
 }
 
@@ -65,6 +74,10 @@ impl Flow<MySql> for MyFlow {
 
     fn waits_for_space(&self) -> Option<String> {
         self.stream.waits_for_space()
+    }
+
+    fn asked_on(&self, source: &SqlConn) {
+        self.asked_on.store(source.thread_id(), Ordering::Relaxed);
     }
 
     fn stop(&self) {

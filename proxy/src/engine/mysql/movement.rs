@@ -119,7 +119,7 @@ fn ours(
     Arc::new(move || {
         let mut ids = relay.backend_ids(Side::Source);
         ids.push(control);
-        ids.extend(current().map(|flow| flow.backend_id()));
+        ids.extend(current().iter().flat_map(MyFlow::backend_ids));
         ids
     })
 }

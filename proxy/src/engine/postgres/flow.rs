@@ -1,5 +1,7 @@
 //! PostgreSQL's stream and applier at work.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pgwal::apply::{ApplyError, ApplyHandle};
@@ -16,20 +18,27 @@ use crate::engine::interruption::{BEGIN_AGAIN, Interruption};
 pub(crate) struct PgFlow {
     stream: StreamHandle,
     apply: ApplyHandle,
+    /// Process id of the connection on which the source is asked for its log's end; 0 without one.
+    asked_on: Arc<AtomicI32>,
 }
 
 impl PgFlow {
     pub(super) fn new(stream: StreamHandle, apply: ApplyHandle) -> Self {
-        Self { stream, apply }
+        Self {
+            stream,
+            apply,
+            asked_on: Arc::default(),
+        }
     }
 
     pub(super) fn apply(&self) -> &ApplyHandle {
         &self.apply
     }
 
-    /// Process id of the source's walsender.
-    pub(super) fn backend_pid(&self) -> i32 {
-        self.stream.backend_pid()
+    /// Process ids of the source's walsender and of what asks it meanwhile.
+    pub(super) fn backend_pids(&self) -> [i32; 2] {
+        let asked_on = self.asked_on.load(Ordering::Relaxed);
+        [self.stream.backend_pid(), asked_on]
     }
 }
 
@@ -57,6 +66,10 @@ impl Flow<Postgres> for PgFlow {
 
     fn waits_for_space(&self) -> Option<String> {
         self.stream.waits_for_space()
+    }
+
+    fn asked_on(&self, source: &SqlConn) {
+        self.asked_on.store(source.backend_pid(), Ordering::Relaxed);
     }
 
     fn stop(&self) {

@@ -87,7 +87,7 @@ fn ours(
     Arc::new(move || {
         let mut pids = relay.source_pids();
         pids.push(control);
-        pids.extend(current().map(|flow| flow.backend_pid()));
+        pids.extend(current().iter().flat_map(PgFlow::backend_pids));
         pids
     })
 }

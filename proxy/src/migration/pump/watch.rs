@@ -7,7 +7,7 @@ use router::Side;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::debug;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Flow as _};
 use crate::migration::board::Board;
 use crate::status::Failure;
 
@@ -60,7 +60,7 @@ pub(super) async fn explain<E: Engine>(engine: &E, failure: Failure) -> Failure 
 ///
 /// # Cancel safety
 /// May be dropped at any time.
-pub(super) async fn log_end<E: Engine>(engine: &E, board: &Board<E>) -> ! {
+pub(super) async fn log_end<E: Engine>(engine: &E, board: &Board<E>, flow: &E::Flow) -> ! {
     let mut tick = interval(LOG_END_PERIOD);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut conn = None;
@@ -71,6 +71,7 @@ pub(super) async fn log_end<E: Engine>(engine: &E, board: &Board<E>) -> ! {
                 Some(conn) => conn,
                 None => engine.connect(Side::Source, "pointsman watch").await?,
             };
+            flow.asked_on(&asked);
             let end = engine.log_end(&asked).await?;
             Ok::<_, String>((asked, end))
         };
