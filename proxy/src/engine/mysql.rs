@@ -5,7 +5,6 @@ mod clients;
 mod copy;
 mod flow;
 mod movement;
-mod own;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +33,6 @@ use tracing::warn;
 
 use self::copy::{Copied, Copy, Start};
 use self::flow::{BinlogEnd, MyFlow};
-use self::own::{OwnConn, OwnConns};
 use super::interruption::{BEGIN_AGAIN, Interruption};
 use super::{Cleanup, Engine, Finding, Level, Limits, Prepared, WhoServes};
 use crate::config::{Config, KeylessTables, LearnPasswords};
@@ -51,17 +49,9 @@ pub(crate) struct MySql {
     source: Endpoint,
     target: Option<Endpoint>,
     relay: Arc<Relay>,
-    /// Our connections to the source.
-    own: OwnConns,
 }
 
 impl MySql {
-    /// A connection that nobody counts.
-    async fn open(&self, side: Side, purpose: &str) -> Result<SqlConn, String> {
-        let connected = self.endpoint(side)?.connect_sql(purpose).await;
-        connected.map_err(|error| words(&error))
-    }
-
     /// The target, which there is: everything that needs it is refused without.
     fn target(&self) -> Result<&Endpoint, String> {
         self.target
@@ -138,7 +128,7 @@ fn server_id(migration: &str) -> u32 {
 
 impl Engine for MySql {
     type Clients = Relay;
-    type Conn = OwnConn;
+    type Conn = SqlConn;
     type Position = Position;
     type LogEnd = BinlogEnd;
     type Copy = Copy;
@@ -175,7 +165,6 @@ impl Engine for MySql {
             source,
             target,
             relay,
-            own: OwnConns::default(),
         })
     }
 
@@ -202,13 +191,9 @@ impl Engine for MySql {
             .is_some_and(|id| id.len() == 8 && id.bytes().all(|digit| digit.is_ascii_hexdigit()))
     }
 
-    async fn connect(&self, side: Side, purpose: &str) -> Result<OwnConn, String> {
-        let conn = self.open(side, purpose).await?;
-        Ok(match side {
-            Side::Source => self.own.add(conn),
-            // Nobody fences the target.
-            Side::Target => OwnConns::default().add(conn),
-        })
+    async fn connect(&self, side: Side, purpose: &str) -> Result<SqlConn, String> {
+        let connected = self.endpoint(side)?.connect_sql(purpose).await;
+        connected.map_err(|error| words(&error))
     }
 
     async fn migration_id(&self, side: Side) -> Result<Option<String>, String> {
@@ -295,7 +280,7 @@ impl Engine for MySql {
         run.await.map_err(|error| flow::of_apply(&error))
     }
 
-    async fn log_end(&self, source: &OwnConn) -> Result<BinlogEnd, String> {
+    async fn log_end(&self, source: &SqlConn) -> Result<BinlogEnd, String> {
         flow::log_end(source).await
     }
 
@@ -320,12 +305,11 @@ impl Engine for MySql {
 
     async fn who_serves(
         &self,
-        source: Result<&OwnConn, String>,
-        target: Result<&OwnConn, String>,
+        source: Result<&SqlConn, String>,
+        target: Result<&SqlConn, String>,
     ) -> WhoServes {
         let reachable = source.as_ref().ok().copied();
-        let mut facts =
-            standing::facts(source.map(|conn| &**conn), target.map(|conn| &**conn)).await;
+        let mut facts = standing::facts(source, target).await;
         if !self.has_target() {
             facts = facts.without_target();
         }
@@ -344,7 +328,7 @@ impl Engine for MySql {
         }
     }
 
-    async fn resolve(target: &OwnConn, epoch: Epoch) -> Result<Resolution, String> {
+    async fn resolve(target: &SqlConn, epoch: Epoch) -> Result<Resolution, String> {
         let outcome = journal::resolve(target, epoch)
             .await
             .map_err(|error| words(&error))?;
@@ -354,7 +338,7 @@ impl Engine for MySql {
         })
     }
 
-    async fn lower_fence(conn: &OwnConn, epoch: Epoch, timeout: Duration) -> Result<(), String> {
+    async fn lower_fence(conn: &SqlConn, epoch: Epoch, timeout: Duration) -> Result<(), String> {
         let report = fence::lower_epoch(conn, epoch, timeout)
             .await
             .map_err(|error| words(&error))?;

@@ -16,7 +16,7 @@ use super::MySql;
 use super::copy;
 use super::flow::{self, MyFlow};
 use crate::config::Config;
-use crate::engine::{Flow as _, Limits, Prepared};
+use crate::engine::{Engine as _, Flow as _, Limits, Prepared};
 
 /// How often the two catalogs are compared before a difference counts: a definition statement may
 /// be on its way.
@@ -32,8 +32,8 @@ pub(super) async fn prepare(
     limits: Limits,
 ) -> Result<Prepared<MySql>, String> {
     let flow = current().ok_or("the stream has stopped: see `pointsman status`")?;
-    let source = engine.open(Side::Source, APPLICATION_NAME).await?;
-    let target = engine.open(Side::Target, APPLICATION_NAME).await?;
+    let source = engine.connect(Side::Source, APPLICATION_NAME).await?;
+    let target = engine.connect(Side::Target, APPLICATION_NAME).await?;
     let (scope, filter) = (engine.scope(), copy::filter(&engine.config));
     let wanted = |schema: &str, table: &str| {
         scope.holds(schema) && filter.chooses(&QualifiedName::new(schema, table))
@@ -116,10 +116,8 @@ fn ours(
 ) -> Ours {
     let relay = Arc::clone(&engine.relay);
     let control = source.thread_id();
-    let own = engine.own.clone();
     Arc::new(move || {
         let mut ids = relay.backend_ids(Side::Source);
-        ids.extend(own.ids());
         ids.push(control);
         ids.extend(current().iter().flat_map(MyFlow::backend_ids));
         ids
