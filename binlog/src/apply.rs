@@ -40,6 +40,7 @@ mod failure;
 pub(crate) mod field;
 mod gather;
 mod handle;
+mod json;
 mod relations;
 mod render;
 mod session;

@@ -82,6 +82,8 @@ pub(super) struct MappedTable<'a> {
     pub(super) table: &'a str,
     /// Type and nullability of every column of the target's table.
     pub(super) columns: &'a [(FieldType, bool)],
+    /// Dimensions of the columns that are vectors, in their order.
+    pub(super) vectors: &'a [usize],
 }
 
 /// The rows of one rows event.
@@ -202,6 +204,15 @@ impl Events {
             table.columns.iter().map(|(_, nullable)| *nullable),
             &mut body,
         );
+        if !table.vectors.is_empty() {
+            let mut dimensions = Vec::new();
+            for vector in table.vectors {
+                write_packed(*vector, &mut dimensions);
+            }
+            body.push(VECTOR_DIMENSIONS);
+            write_packed(dimensions.len(), &mut body);
+            body.extend(dimensions);
+        }
         self.event(event_type::TABLE_MAP, &[&body]);
     }
 
@@ -224,6 +235,9 @@ impl Events {
 
 /// The server that composed events say they come from: none.
 const SERVER_ID: u32 = 0;
+
+/// The optional part of a table map that a server compares vectors by.
+const VECTOR_DIMENSIONS: u8 = 13;
 
 /// Flags of rows events.
 const END_OF_STATEMENT: u16 = 1;
@@ -293,6 +307,7 @@ mod tests {
                 schema: "d",
                 table: "t",
                 columns: &columns,
+                vectors: &[],
             },
             Rows {
                 kind: RowsKind::Write,

@@ -6,6 +6,7 @@
 
 use super::charset::Recode;
 use super::field::{FieldType, Framing};
+use super::json;
 
 /// How fields of one column are converted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,8 @@ enum How {
     Recode(Recode),
     /// Times as they were stored before fractions of seconds.
     OldTemporal,
+    /// MySQL's binary JSON, as text.
+    JsonText,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +91,10 @@ impl Conversion {
             (F::OldTime, F::Time { fsp: 0 })
             | (F::OldDateTime, F::DateTime { fsp: 0 })
             | (F::OldTimestamp, F::Timestamp { fsp: 0 }) => Some(How::OldTemporal),
+            // MariaDB's JSON is text with a check.
+            (F::Json { .. }, F::Blob { .. }) => {
+                (to.charset == Some("utf8mb4")).then_some(How::JsonText)
+            }
             (F::Char { .. }, F::Char { .. })
             | (F::VarChar { .. }, F::VarChar { .. })
             | (F::Blob { .. }, F::Blob { .. }) => Self::text(from, to),
@@ -98,6 +105,11 @@ impl Conversion {
             }
             (one, other) => (one == other).then_some(How::Copy),
         }
+    }
+
+    /// Whether it makes text of binary JSON.
+    pub(super) fn makes_text_of_json(&self) -> bool {
+        self.how == How::JsonText
     }
 
     fn text(from: SideOf<'_>, to: SideOf<'_>) -> Option<How> {
@@ -158,6 +170,13 @@ impl Conversion {
                 self.to
                     .framing()
                     .write(text, into)
+                    .map_err(|_long| Unconverted::TooLong)
+            }
+            How::JsonText => {
+                let binary = from.payload(field).map_err(|_bad| Unconverted::Malformed)?;
+                let json = json::text(binary).map_err(|_bad| Unconverted::Malformed)?;
+                let to = self.to.framing();
+                to.write(json.text.as_bytes(), into)
                     .map_err(|_long| Unconverted::TooLong)
             }
             How::OldTemporal => {

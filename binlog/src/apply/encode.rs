@@ -120,6 +120,7 @@ fn add(events: &mut Events, piece: &Piece<'_>, images: &[u8]) {
         schema: &piece.table.name.schema,
         table: &piece.table.name.name,
         columns: &piece.table.mapped,
+        vectors: &piece.table.vectors,
     };
     let rows = Rows {
         kind: piece.kind,

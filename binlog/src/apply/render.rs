@@ -4,10 +4,11 @@
 //! or on escaping. Numbers in floating point are written so that reading them gives the same bits.
 //! Enumerations and sets are written as their numbers.
 
-mod decimal;
-mod times;
+pub(super) mod decimal;
+pub(super) mod times;
 
 use super::field::{BadField, FieldType};
+use super::json::{self, Loses};
 use super::target_table::Column;
 use crate::name::hex_literal;
 
@@ -51,9 +52,18 @@ pub(super) fn literal(column: &Column, field: &[u8]) -> Result<String, BadField>
             }
         }
         FieldType::Geometry { .. } | FieldType::Vector { .. } => hex_literal(value),
-        FieldType::Json { .. }
-        | FieldType::VarCharCompressed { .. }
-        | FieldType::BlobCompressed { .. } => return Err(BadField),
+        FieldType::Json { .. } => {
+            let json = json::text(value)?;
+            let text = format!("_utf8mb4 {}", hex_literal(json.text.as_bytes()));
+            match (column.conversion.makes_text_of_json(), json.loses) {
+                (true, _) => text,
+                (false, Loses::Nothing) => format!("CAST({text} AS JSON)"),
+                (false, Loses::Types) => return Err(BadField),
+            }
+        }
+        FieldType::VarCharCompressed { .. } | FieldType::BlobCompressed { .. } => {
+            return Err(BadField);
+        }
     })
 }
 

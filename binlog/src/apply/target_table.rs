@@ -38,6 +38,8 @@ pub(super) struct TargetTable {
     pub(super) columns: Vec<Column>,
     /// Type and nullability of each column, for table maps.
     pub(super) mapped: Vec<(FieldType, bool)>,
+    /// Dimensions of the columns that are vectors.
+    pub(super) vectors: Vec<usize>,
     pub(super) identity: TargetIdentity,
     pub(super) watched: Watched,
     pub(super) cascades: Cascades,
@@ -69,6 +71,8 @@ pub(super) struct TargetColumn {
     pub(super) unsigned: bool,
     pub(super) charset: Option<String>,
     pub(super) generated: Generated,
+    /// Of a vector on MySQL.
+    pub(super) dimensions: Option<usize>,
 }
 
 /// Whether a column's values are computed.
@@ -151,6 +155,11 @@ impl TargetTable {
             cascades: keys::cascades(name, &catalog.columns, cascades),
             columns,
             mapped,
+            vectors: catalog
+                .columns
+                .iter()
+                .filter_map(|column| column.dimensions)
+                .collect(),
             identity,
             watched,
             method,

@@ -5,7 +5,7 @@
 const REST: [usize; 10] = [0, 1, 1, 2, 2, 3, 3, 4, 4, 4];
 
 /// The number's text; `None` if the bytes are none.
-pub(super) fn text(packed: &[u8], precision: u8, scale: u8) -> Option<String> {
+pub(in crate::apply) fn text(packed: &[u8], precision: u8, scale: u8) -> Option<String> {
     let whole = usize::from(precision.checked_sub(scale)?);
     let scale = usize::from(scale);
     let mut bytes = packed.to_vec();

@@ -126,6 +126,43 @@ fn fraction(part: u64, fsp: u8) -> Option<String> {
     Some(format!(".{digits}"))
 }
 
+/// A date and time of the server's memory: as [`date_time`] has it, shifted by 24 bits of
+/// microseconds, with a sign.
+pub(in crate::apply) fn packed_date_time(packed: i64) -> String {
+    let packed = packed.unsigned_abs();
+    let (whole, micros) = (packed >> 24, packed & 0xFF_FFFF);
+    let month = whole >> 22;
+    format!(
+        "{:04}-{:02}-{:02} {:02}:{:02}:{:02}.{micros:06}",
+        month / 13,
+        month % 13,
+        whole >> 17 & 31,
+        whole >> 12 & 31,
+        whole >> 6 & 63,
+        whole & 63
+    )
+}
+
+/// The date of the same.
+pub(in crate::apply) fn packed_date(packed: i64) -> String {
+    let mut shown = packed_date_time(packed);
+    shown.truncate("YYYY-MM-DD".len());
+    shown
+}
+
+/// A time of the server's memory.
+pub(in crate::apply) fn packed_time(packed: i64) -> String {
+    let sign = if packed < 0 { "-" } else { "" };
+    let packed = packed.unsigned_abs();
+    let (whole, micros) = (packed >> 24, packed & 0xFF_FFFF);
+    format!(
+        "{sign}{:02}:{:02}:{:02}.{micros:06}",
+        whole >> 12 & 0x3FF,
+        whole >> 6 & 63,
+        whole & 63
+    )
+}
+
 fn big_endian(bytes: &[u8]) -> Option<u64> {
     (bytes.len() <= 8).then(|| {
         bytes

@@ -114,7 +114,7 @@ pub(in crate::apply) async fn read_cascades(
 }
 
 fn column(row: &TextRow, flavour: Flavour) -> TargetColumn {
-    let number = |column| row.text(column).and_then(|text| text.parse().ok());
+    let number = |column| row.text(column).and_then(|text| text.parse::<u64>().ok());
     let line = ColumnLine {
         data_type: row.text(1).unwrap_or_default(),
         column_type: row.text(2).unwrap_or_default(),
@@ -132,9 +132,17 @@ fn column(row: &TextRow, flavour: Flavour) -> TargetColumn {
     } else {
         Generated::No
     };
+    let field = line.field_type(flavour);
     TargetColumn {
         name: row.text(0).unwrap_or_default().to_owned(),
-        field: line.field_type(flavour),
+        field,
+        // Four bytes a number.
+        dimensions: match field {
+            Some(FieldType::Vector { .. }) => {
+                number(3).and_then(|bytes| usize::try_from(bytes / 4).ok())
+            }
+            Some(_) | None => None,
+        },
         shown_type: line.column_type.to_owned(),
         nullable: row.text(8) == Some("YES"),
         unsigned: line.column_type.contains("unsigned") || line.column_type.contains("zerofill"),

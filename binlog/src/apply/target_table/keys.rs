@@ -138,6 +138,7 @@ mod tests {
             unsigned: false,
             charset: None,
             generated: Generated::No,
+            dimensions: None,
         }
     }
 

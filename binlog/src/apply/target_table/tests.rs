@@ -13,6 +13,7 @@ fn target(name: &str, field: FieldType) -> TargetColumn {
         unsigned: false,
         charset: None,
         generated: Generated::No,
+        dimensions: None,
     }
 }
 

@@ -88,3 +88,118 @@ directions! {
     every_type_arrives_from_mysql_97_on_mariadb_118, every_type_arrives_by_sql_from_mysql_97_on_mariadb_118: MySql97 MariaDb118;
     every_type_arrives_from_mariadb_118_on_mariadb_1011, every_type_arrives_by_sql_from_mariadb_118_on_mariadb_1011: MariaDb118 MariaDb1011;
 }
+
+/// JSON with every kind of value, also those that only SQL makes.
+const JSON: &str = r#"INSERT INTO j VALUES
+    (1, '{"b": [1, -2, 70000, -5000000000, 18446744073709551615, true, null], "a": {"é": "x\\n\\"🚂", "": []}}'),
+    (2, JSON_ARRAY(CAST('2024-02-29' AS DATE), CAST('-10:11:12.5' AS TIME(6)), CAST('2024-02-29 01:02:03' AS DATETIME),
+        1.50, 0.1e0, 1e20, 1e0, 1.5e-7, 123456789012345e0, 1234567890123456e0, CAST('x' AS BINARY))),
+    (3, NULL), (4, '"text"'), (5, CONCAT('["', REPEAT('long ', 20000), '", {"k": 1}]'))"#;
+
+#[tokio::test]
+async fn json_keeps_its_types_from_mysql_97_on_mysql_97() {
+    let mut pair = Pair::start(Version::MySql97, Version::MySql97).await;
+    pair.both("CREATE TABLE j (id INT PRIMARY KEY, v JSON) ENGINE=InnoDB")
+        .await;
+    pair.change(JSON);
+    Box::pin(pair.apply()).await.unwrap();
+    pair.same("SELECT id, SHA2(v, 256), JSON_TYPE(JSON_EXTRACT(v, '$[0]')), JSON_TYPE(JSON_EXTRACT(v, '$[3]')) FROM j ORDER BY 1");
+}
+
+#[tokio::test]
+async fn json_becomes_the_text_that_mysql_shows_on_mariadb_118() {
+    let mut pair = Pair::start(Version::MySql97, Version::MariaDb118).await;
+    pair.both("CREATE TABLE j (id INT PRIMARY KEY, v JSON) ENGINE=InnoDB")
+        .await;
+    pair.change(JSON);
+    Box::pin(pair.apply()).await.unwrap();
+    pair.same("SELECT id, CAST(v AS CHAR) FROM j WHERE id < 5 ORDER BY 1");
+    pair.same("SELECT SHA2(v, 256) FROM j WHERE id = 5");
+}
+
+#[tokio::test]
+async fn generated_invisible_and_vector_columns_arrive_on_mysql_97() {
+    let mut pair = Pair::start(Version::MySql97, Version::MySql97).await;
+    pair.both(
+        "CREATE TABLE t (id INT PRIMARY KEY, a INT, b INT AS (a + 1) VIRTUAL UNIQUE, c INT AS (a * 2) STORED,
+            h INT INVISIBLE DEFAULT 5, v VECTOR(3), UNIQUE ((a * 3))) ENGINE=InnoDB",
+    ).await;
+    pair.change(
+        "INSERT INTO t (id, a, v) VALUES (1, 10, STRING_TO_VECTOR('[1,2,3]')), (2, 20, NULL);
+         INSERT INTO t (id, a, h) VALUES (3, 30, 7);
+         BEGIN; UPDATE t SET a = 99 WHERE id = 1; UPDATE t SET a = 10 WHERE id = 2; UPDATE t SET a = 20 WHERE id = 1; COMMIT",
+    );
+    Box::pin(pair.apply())
+        .await
+        .unwrap_or_else(|error| panic!("{error}: {}", pair.target.log_tail()));
+    assert_eq!(pair.same_rows("t").lines().count(), 3);
+    pair.same("SELECT id, b FROM t FORCE INDEX (b) WHERE b > 0 ORDER BY b");
+}
+
+#[tokio::test]
+async fn generated_and_own_types_arrive_on_mariadb_118() {
+    let mut pair = Pair::start(Version::MariaDb1011, Version::MariaDb118).await;
+    pair.both(
+        "CREATE TABLE t (id INT PRIMARY KEY, a INT, b INT AS (a + 1) VIRTUAL, c INT AS (a * 2) STORED UNIQUE,
+            h INT INVISIBLE DEFAULT 5, u UUID, i INET6, v VARCHAR(50) COMPRESSED, w TEXT COMPRESSED) ENGINE=InnoDB",
+    ).await;
+    pair.change(
+        "INSERT INTO t (id, a, u, i, v, w) VALUES (1, 10, UUID(), '::1', 'abc', REPEAT('x', 1000)), (2, 20, NULL, NULL, NULL, NULL);
+         BEGIN; UPDATE t SET a = 99 WHERE id = 1; UPDATE t SET a = 10 WHERE id = 2; UPDATE t SET a = 20 WHERE id = 1; COMMIT",
+    );
+    Box::pin(pair.apply()).await.unwrap();
+    assert_eq!(pair.same_rows("t").lines().count(), 2);
+}
+
+#[tokio::test]
+async fn a_column_of_another_type_or_set_on_the_target_is_converted_or_refused_by_name() {
+    let mut pair = Pair::start(Version::MySql97, Version::MySql97).await;
+    let table =
+        |types: &str| format!("DROP TABLE IF EXISTS t; CREATE TABLE t ({types}) ENGINE=InnoDB");
+    let on = |server: &integration::mysql::MySqlServer, types: &str| {
+        server.sql_in("d", &table(types)).unwrap();
+    };
+    pair.both("SET GLOBAL binlog_row_metadata = MINIMAL").await;
+    on(
+        &pair.source,
+        "id INT PRIMARY KEY, a VARCHAR(30) CHARACTER SET latin1, b INT UNSIGNED",
+    );
+    on(
+        &pair.target,
+        "id BIGINT PRIMARY KEY, a VARCHAR(300), b BIGINT UNSIGNED",
+    );
+    pair.both("SELECT 1").await;
+    pair.change("INSERT INTO t VALUES (-7, 'é€', 4294967295)");
+    Box::pin(pair.apply()).await.unwrap();
+    pair.same("SELECT * FROM t");
+
+    on(
+        &pair.source,
+        "id INT PRIMARY KEY, a VARCHAR(30) CHARACTER SET sjis",
+    );
+    on(
+        &pair.target,
+        "id INT PRIMARY KEY, a VARCHAR(30) CHARACTER SET utf8mb4",
+    );
+    pair.both("SELECT 1").await;
+    pair.change("INSERT INTO t VALUES (1, 'x')");
+    let error = Box::pin(pair.apply()).await.unwrap_err();
+    assert!(error.to_string().contains("d.t.a"), "{error}");
+
+    on(&pair.source, "id INT PRIMARY KEY, a INT NULL");
+    on(&pair.target, "id INT PRIMARY KEY, a INT NOT NULL");
+    pair.both("SELECT 1").await;
+    pair.change("INSERT INTO t VALUES (1, NULL)");
+    let error = Box::pin(pair.apply()).await.unwrap_err();
+    assert!(
+        error.to_string().contains("d.t.a") && error.to_string().contains("NULL"),
+        "{error}"
+    );
+
+    on(&pair.target, "id INT PRIMARY KEY, a INT, b INT");
+    let error = Box::pin(pair.apply()).await.unwrap_err();
+    assert!(
+        error.to_string().contains("2 columns in the stream and 3"),
+        "{error}"
+    );
+}
