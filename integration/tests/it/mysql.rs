@@ -5,6 +5,7 @@ mod check;
 mod compare;
 mod fence;
 mod ground;
+mod guard;
 mod journal;
 mod load;
 mod relay;
