@@ -63,7 +63,7 @@ wrap() {
 here=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
 SCRIPT
         if [ -e "$out/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" ]; then
-            echo "exec \"\$here/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2\" --library-path \"\$here/usr/lib/x86_64-linux-gnu:\$here/usr/lib/x86_64-linux-gnu/mysql-router\" \\"
+            echo "exec \"\$here/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2\" --library-path \"\$here/usr/lib/x86_64-linux-gnu:\$here/usr/lib/mysql-router\" \\"
         else
             echo "LD_LIBRARY_PATH=\"\$here\" exec \\"
         fi

@@ -61,6 +61,7 @@ impl MySqlServer {
             options,
             daemon: None,
         };
+        fs::create_dir(server.tmp_dir())?;
         let data = server.data_dir();
         tokio::task::spawn_blocking(move || scratch::copy_tree(&template, &data)).await??;
         server.start_again().await?;
@@ -305,6 +306,8 @@ impl MySqlServer {
             .arg(format!("--datadir={}", self.data_dir().display()))
             .arg(format!("--socket={}", self.socket().display()))
             .arg(format!("--pid-file={}", self.dir.join("pid").display()))
+            // A server that starts removes what looks like its temporary tables.
+            .arg(format!("--tmpdir={}", self.tmp_dir().display()))
             .arg(format!("--port={}", self.port()))
             .arg(format!("--server-id={}", self.server_id()))
             .args(self.options.arguments(self.version));
@@ -321,6 +324,10 @@ impl MySqlServer {
         }
         self.daemon = Some(daemon);
         Ok(())
+    }
+
+    fn tmp_dir(&self) -> PathBuf {
+        self.dir.join("tmp")
     }
 
     fn log_path(&self) -> PathBuf {

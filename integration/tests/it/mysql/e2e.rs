@@ -1,0 +1,10 @@
+//! The whole program against real MySQL and MariaDB servers: copy, stream, cutover, and what can go
+//! wrong.
+
+mod clients;
+mod crashes;
+mod moves;
+mod refusals;
+mod stage;
+mod sysbench;
+mod traces;
