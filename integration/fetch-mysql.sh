@@ -169,7 +169,8 @@ fetch_mariadb() {
     wrap "$made" mysqld usr/sbin/mariadbd --no-defaults '--basedir=$here/usr' \
         '--plugin-dir=$here/usr/lib/mysql/plugin' "--lc-messages-dir=\$here/$share" \
         "--character-sets-dir=\$here/$share/charsets"
-    wrap "$made" mysql usr/bin/mariadb --no-defaults
+    wrap "$made" mysql usr/bin/mariadb --no-defaults \
+        '--plugin-dir=$here/usr/lib/x86_64-linux-gnu/libmariadb3/plugin'
     wrap "$made" mysqldump usr/bin/mariadb-dump --no-defaults
     wrap "$made" mysqlbinlog usr/bin/mariadb-binlog --no-defaults
     place "$made" "$name"

@@ -178,6 +178,14 @@ impl Cleaner<'_> {
                 .report
                 .left(self.side, "the database pointsman, until the rest is done");
         }
+        // MariaDB forgets who may call a procedure with the procedure, but not with its database.
+        // An account that may not drop one could not make it either.
+        let proof = "DROP PROCEDURE IF EXISTS pointsman.proof";
+        if let Err(error) = self.client.execute(proof).await
+            && error.server().is_none()
+        {
+            return self.note("dropping the procedure of the proof", Err(error));
+        }
         let dropped = self
             .client
             .execute("DROP DATABASE IF EXISTS pointsman")
