@@ -50,6 +50,8 @@ pub(super) struct Token {
 
 struct Known {
     map: Arc<TableMap>,
+    /// Kept here, since every change asks for it.
+    watermark: Option<Position>,
     state: State,
 }
 
@@ -91,7 +93,14 @@ impl<'w> Relations<'w> {
                 _other => State::Own,
             }
         };
-        self.known.insert(id, Known { map, state });
+        let place = (map.schema.clone(), map.table.clone());
+        let watermark = self.watermarks.get(&place).cloned();
+        let known = Known {
+            map,
+            watermark,
+            state,
+        };
+        self.known.insert(id, known);
     }
 
     /// Forgets what the target has: a definition statement was applied.
@@ -114,6 +123,7 @@ impl<'w> Relations<'w> {
         let Some(known) = self.known.get(&id) else {
             return Err(TableError::Undescribed { id }.into());
         };
+        let in_copy = (known.watermark.as_ref()).is_some_and(|watermark| committed <= watermark);
         let table = match &known.state {
             State::Found(table) => Arc::clone(table),
             State::Marker(token) => return Ok(Destination::Marker(*token)),
@@ -124,7 +134,7 @@ impl<'w> Relations<'w> {
                 self.find(conn, id, &map).await?
             }
         };
-        if self.is_in_copy(&table.name, committed) {
+        if in_copy {
             Ok(Destination::InCopy(table))
         } else {
             Ok(Destination::Apply(table))

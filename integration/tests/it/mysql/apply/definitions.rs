@@ -1,9 +1,15 @@
 //! Definition statements at their place, and crashes around them.
 
+use std::time::{Duration, Instant};
+
 use binlog::apply::{ApplyError, DdlWhy};
 use integration::mysql::Version;
 
+use super::log;
 use super::pair::Pair;
+
+/// How long anything may take on a starved machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A source's history with definitions between its rows.
 async fn in_place(source: Version, target: Version) {
@@ -159,4 +165,81 @@ async fn events_of_the_scheduler_are_defined_disabled_and_remembered() {
         "now\nseldom"
     );
     assert_eq!(pair.target.sql("SELECT count(*) FROM d.t").unwrap(), "0");
+}
+
+/// How the applier's end comes while the target works on a definition.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The program goes, and the target goes on.
+    Program,
+    /// The target is killed.
+    Target,
+}
+
+async fn in_the_middle(version: Version, end: End) {
+    let mut pair = Pair::start(version, version).await;
+    pair.both("CREATE TABLE t (id INT PRIMARY KEY) ENGINE=InnoDB; INSERT INTO t VALUES (1)")
+        .await;
+    pair.change("ALTER TABLE t ADD COLUMN a INT DEFAULT 5; INSERT INTO t VALUES (2, 2)");
+    // An open transaction that has read the table keeps the definition waiting.
+    let mut reader = pair.target.cli().unwrap();
+    let mut reader = reader
+        .arg("-e")
+        .arg("BEGIN; SELECT * FROM d.t; SELECT SLEEP(4); COMMIT")
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let count = |sql: &str| {
+        pair.target
+            .sql(&format!(
+                "SELECT count(*) FROM information_schema.processlist WHERE {sql}"
+            ))
+            .unwrap()
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while count("INFO LIKE 'SELECT SLEEP%'") == "0" {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut applier = Box::pin(pair.applier()).await.unwrap();
+    let stream = log::behind(&pair.source, &pair.applied).await;
+    let waits = async {
+        while count("INFO LIKE 'ALTER TABLE t%'") == "0" {
+            assert!(Instant::now() < deadline);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        ran = Box::pin(applier.run_stream(stream)) => panic!("{ran:?}"),
+        () = waits => {}
+    }
+    drop(applier);
+    if end == End::Target {
+        pair.target.kill9().unwrap();
+        pair.target.restart().await.unwrap();
+    }
+    Box::pin(pair.apply()).await.unwrap();
+    assert_eq!(pair.same("SELECT * FROM t ORDER BY 1"), "1\t5\n2\t2");
+    let _ended = reader.wait().unwrap();
+}
+
+#[tokio::test]
+async fn a_definition_that_outlives_its_connection_is_waited_for_on_mysql_97() {
+    in_the_middle(Version::MySql97, End::Program).await;
+}
+
+#[tokio::test]
+async fn a_definition_that_outlives_its_connection_is_waited_for_on_mariadb_118() {
+    in_the_middle(Version::MariaDb118, End::Program).await;
+}
+
+#[tokio::test]
+async fn a_definition_takes_effect_once_though_mysql_97_is_killed_in_it() {
+    in_the_middle(Version::MySql97, End::Target).await;
+}
+
+#[tokio::test]
+async fn a_definition_takes_effect_once_though_mariadb_118_is_killed_in_it() {
+    in_the_middle(Version::MariaDb118, End::Target).await;
 }
