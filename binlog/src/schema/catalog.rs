@@ -1,7 +1,7 @@
 //! What the moved databases consist of, as far as moving them is concerned.
 //!
 //! [`Catalog::read`] asks `information_schema` in a few queries, whatever the number of tables; the
-//! text of `SHOW CREATE` is looked at elsewhere ([`super::structure`]).
+//! text of `SHOW CREATE` is looked at elsewhere (the module `structure`).
 
 mod drift;
 mod filter;
