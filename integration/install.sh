@@ -36,7 +36,8 @@ install_toolchain() {
 install_servers() {
     install_commands psql=postgresql-client setpriv=util-linux ipcrm=util-linux openssl=openssl
     export POINTSMAN_SERVERS_DIR=${POINTSMAN_SERVERS_DIR:-$PWD/.servers}
-    local version
+    local version recipe
+    recipe=$(sed -n 's/^recipe=//p' integration/fetch-mysql.sh)
     for version in pg12 pg14 pg15 pg16 pg17 pg18 client18; do
         [ -d "$POINTSMAN_SERVERS_DIR/$version" ] && continue
         install_commands npm=npm node=nodejs
@@ -44,7 +45,7 @@ install_servers() {
         break
     done
     for version in mysql97 mysql56 mariadb1011 mariadb118 sysbench; do
-        [ -e "$POINTSMAN_SERVERS_DIR/$version/.ready" ] && continue
+        [ "$(cat "$POINTSMAN_SERVERS_DIR/$version/.ready" 2>/dev/null)" = "$recipe" ] && continue
         install_commands npm=npm node=nodejs
         ./integration/fetch.sh "$POINTSMAN_SERVERS_DIR" mysql
         break
