@@ -12,9 +12,21 @@ enum Fate {
     Works,
     Fails,
     CopiesIn,
+    CopiesInTwice,
     CopyFailsInside,
+    /// Works, and then the statement's time is over.
+    TimesOut,
     Begins,
     Commits,
+}
+
+impl Fate {
+    fn copies(self) -> bool {
+        matches!(
+            self,
+            Self::CopiesIn | Self::CopiesInTwice | Self::CopyFailsInside
+        )
+    }
 }
 
 /// PostgresMain and CopyGetData, as far as answers go.
@@ -24,6 +36,7 @@ struct Model {
     status: u8,
     skipping: bool,
     copying: Option<Started>,
+    copies_again: bool,
     unsynced: bool,
 }
 
@@ -40,6 +53,7 @@ impl Model {
             status: b'I',
             skipping: false,
             copying: None,
+            copies_again: false,
             unsynced: false,
         }
     }
@@ -56,6 +70,7 @@ impl Model {
     fn fail(&mut self, by: Started, out: &mut Vec<(u8, u8)>) {
         out.push((b'E', 0));
         self.copying = None;
+        self.copies_again = false;
         if self.status == b'T' {
             self.status = b'E';
         }
@@ -74,7 +89,32 @@ impl Model {
         match fate {
             Fate::Begins => self.status = b'T',
             Fate::Commits => self.status = b'I',
-            Fate::Works | Fate::Fails | Fate::CopiesIn | Fate::CopyFailsInside => {}
+            Fate::Works
+            | Fate::Fails
+            | Fate::TimesOut
+            | Fate::CopiesIn
+            | Fate::CopiesInTwice
+            | Fate::CopyFailsInside => {}
+        }
+    }
+
+    /// Processes one message while data is read.
+    fn step_copying(&mut self, by: Started, tag: u8, fate: Fate, out: &mut Vec<(u8, u8)>) {
+        match tag {
+            b'd' if fate == Fate::CopyFailsInside => self.fail(by, out),
+            b'd' | b'H' | b'S' => {}
+            b'c' if self.copies_again => {
+                self.copies_again = false;
+                out.extend([(b'C', 0), (b'G', 0)]);
+            }
+            b'c' => {
+                self.copying = None;
+                out.push((b'C', 0));
+                if by == Started::BySimple {
+                    self.ready(out);
+                }
+            }
+            _other => self.fail(by, out),
         }
     }
 
@@ -84,22 +124,15 @@ impl Model {
             return false;
         };
         if let Some(by) = self.copying {
-            match tag {
-                b'd' if fate == Fate::CopyFailsInside => self.fail(by, out),
-                b'd' | b'H' | b'S' => {}
-                b'c' => {
-                    self.copying = None;
-                    out.push((b'C', 0));
-                    if by == Started::BySimple {
-                        self.ready(out);
-                    }
-                }
-                _other => self.fail(by, out),
-            }
+            self.step_copying(by, tag, fate, out);
             return true;
         }
         match tag {
             b'S' => {
+                if fate == Fate::Fails && !self.skipping {
+                    self.status = b'I';
+                    out.push((b'E', 0));
+                }
                 self.skipping = false;
                 self.ready(out);
             }
@@ -107,11 +140,12 @@ impl Model {
             _skipped if self.skipping => {}
             b'Q' => match fate {
                 Fate::Fails => self.fail(Started::BySimple, out),
-                Fate::CopiesIn | Fate::CopyFailsInside => {
+                Fate::CopiesIn | Fate::CopiesInTwice | Fate::CopyFailsInside => {
+                    self.copies_again = fate == Fate::CopiesInTwice;
                     self.copying = Some(Started::BySimple);
                     out.push((b'G', 0));
                 }
-                Fate::Works | Fate::Begins | Fate::Commits => {
+                Fate::Works | Fate::TimesOut | Fate::Begins | Fate::Commits => {
                     self.effect(fate);
                     out.extend([(b'T', 0), (b'D', 0), (b'C', 0)]);
                     self.ready(out);
@@ -121,11 +155,11 @@ impl Model {
                 self.unsynced = true;
                 match fate {
                     Fate::Fails => self.fail(Started::ByExtended, out),
-                    Fate::CopiesIn | Fate::CopyFailsInside => {
+                    Fate::CopiesIn | Fate::CopiesInTwice | Fate::CopyFailsInside => {
                         self.copying = Some(Started::ByExtended);
                         out.push((b'G', 0));
                     }
-                    Fate::Works | Fate::Begins | Fate::Commits => {
+                    Fate::Works | Fate::TimesOut | Fate::Begins | Fate::Commits => {
                         self.effect(fate);
                         out.extend([(b'D', 0), (b'C', 0)]);
                     }
@@ -145,6 +179,9 @@ impl Model {
                 }
             }
         }
+        if fate == Fate::TimesOut && self.unsynced && !self.skipping && self.copying.is_none() {
+            self.fail(Started::ByExtended, out);
+        }
         true
     }
 }
@@ -154,7 +191,9 @@ fn any_fate() -> impl Strategy<Value = Fate> {
         6 => Just(Fate::Works),
         2 => Just(Fate::Fails),
         1 => Just(Fate::CopiesIn),
+        1 => Just(Fate::CopiesInTwice),
         1 => Just(Fate::CopyFailsInside),
+        1 => Just(Fate::TimesOut),
         1 => Just(Fate::Begins),
         2 => Just(Fate::Commits),
     ]
@@ -213,6 +252,7 @@ fn run(messages: &[(u8, Fate)], order: &[u8]) -> (bool, bool) {
             "taken for idle: {pulse:?} {model:?}"
         );
     }
+    assert_eq!(pulse.oddities(), 0, "{pulse:?} {model:?}");
     (pulse.is_idle(), model.is_idle())
 }
 
@@ -229,7 +269,7 @@ fn any_round() -> impl Strategy<Value = Vec<(u8, Fate)>> {
     .prop_map(|mut batch| {
         for (tag, fate) in &mut batch {
             let may_copy = *tag == b'E';
-            if !may_copy && matches!(fate, Fate::CopiesIn | Fate::CopyFailsInside) {
+            if !may_copy && fate.copies() {
                 *fate = Fate::Works;
             }
         }
@@ -244,15 +284,18 @@ fn with_copy_data(rounds: Vec<Vec<(u8, Fate)>>) -> Vec<(u8, Fate)> {
     let mut messages = Vec::new();
     for (tag, fate) in rounds.into_iter().flatten() {
         messages.push((tag, fate));
-        if matches!(fate, Fate::CopiesIn | Fate::CopyFailsInside) {
+        if fate.copies() {
             messages.extend([(b'd', fate), (b'd', Fate::Works), (b'c', Fate::Works)]);
+        }
+        if fate == Fate::CopiesInTwice && tag == b'Q' {
+            messages.extend([(b'd', Fate::Works), (b'c', Fate::Works)]);
         }
     }
     messages
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #![proptest_config(ProptestConfig::with_cases(20000))]
 
     #[test]
     fn a_busy_server_is_never_taken_for_idle(
@@ -347,10 +390,79 @@ fn copy_data_that_arrives_after_the_copy_failed_changes_nothing() {
 }
 
 #[test]
-fn a_ready_for_query_that_nobody_asked_for_is_tolerated_and_counted() {
-    let pulse = talk(&[('s', b'Z')]);
-    assert!(pulse.is_idle());
+fn after_an_answer_that_nobody_asked_for_the_session_counts_as_busy_for_good() {
+    let mut pulse = talk(&[('s', b'Z')]);
     assert_eq!(pulse.oddities(), 1);
+    pulse.client(b'Q');
+    pulse.server(b'C');
+    pulse.ready(b'I');
+    assert!(!pulse.is_idle());
+    assert!(!pulse.is_full());
+}
+
+#[test]
+fn a_client_that_pipelines_behind_a_failure_is_read_until_its_sync() {
+    let mut pulse = talk(&[('c', b'P'), ('s', b'E')]);
+    for _message in 0..2 * TOKENS_MAX {
+        pulse.client(b'P');
+    }
+    assert!(!pulse.is_full());
+    pulse.client(b'S');
+    assert!(!pulse.is_idle());
+    pulse.ready(b'I');
+    assert!(pulse.is_idle());
+}
+
+#[test]
+fn a_timeout_between_two_messages_discards_up_to_the_sync() {
+    let steps = [
+        ('c', b'P'),
+        ('s', b'1'),
+        ('s', b'E'),
+        ('c', b'B'),
+        ('c', b'Q'),
+        ('c', b'S'),
+        ('s', b'Z'),
+    ];
+    assert!(talk(&steps).is_idle());
+}
+
+#[test]
+fn a_commit_that_fails_at_its_sync_is_one_answer() {
+    let steps = [
+        ('c', b'E'),
+        ('c', b'S'),
+        ('c', b'Q'),
+        ('s', b'C'),
+        ('s', b'E'),
+        ('s', b'Z'),
+    ];
+    assert!(!talk(&steps).is_idle());
+    assert!(talk(&[&steps[..], &[('s', b'C'), ('s', b'Z')]].concat()).is_idle());
+}
+
+#[test]
+fn a_query_may_copy_more_than_once() {
+    let steps = [
+        ('c', b'Q'),
+        ('s', b'G'),
+        ('c', b'c'),
+        ('s', b'C'),
+        ('s', b'G'),
+    ];
+    assert!(!talk(&steps).is_idle());
+    let ends = [('c', b'f'), ('s', b'E'), ('s', b'Z')];
+    assert!(talk(&[&steps[..], &ends].concat()).is_idle());
+}
+
+#[test]
+fn syncs_without_number_into_a_copy_that_fails_keep_the_session_busy() {
+    let mut steps = vec![('c', b'E'), ('s', b'G')];
+    steps.extend([('c', b'S'); 2 * PLACES_MAX]);
+    steps.push(('s', b'E'));
+    let pulse = talk(&steps);
+    assert_eq!(pulse.oddities(), 1);
+    assert!(!pulse.is_idle());
 }
 
 #[test]
