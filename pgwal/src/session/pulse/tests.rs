@@ -295,7 +295,7 @@ fn with_copy_data(rounds: Vec<Vec<(u8, Fate)>>) -> Vec<(u8, Fate)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(20000))]
+    #![proptest_config(ProptestConfig::with_cases(6000))]
 
     #[test]
     fn a_busy_server_is_never_taken_for_idle(
