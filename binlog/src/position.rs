@@ -161,6 +161,11 @@ impl Position {
             reread: None,
         }
     }
+
+    /// Whether everything in it is the same, not the place alone.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.file == other.file && self.gtids == other.gtids && self.reread == other.reread
+    }
 }
 
 impl PartialEq for Position {

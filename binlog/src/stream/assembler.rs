@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::error::{EventError, StopReason, StreamError};
 use super::format::{Event, Format};
-use super::gtid;
+use super::gtid::{self, MariaForm};
 use super::kind::Kind;
 use super::query::{Query, Statement};
 use super::transaction::{Gathering, Kept, Transaction};
@@ -66,6 +66,8 @@ enum GroupState {
     Named,
     /// It was named, and is one statement.
     Standalone,
+    /// The same, and the statement does nothing yet or was undone.
+    Announced,
     /// Inside a transaction.
     Begun,
 }
@@ -135,9 +137,13 @@ impl Assembler {
             Kind::Rotate => return self.rotate(&event),
             Kind::Format => {
                 self.format = Format::parse(&event.body)?;
+                if self.format.after_start {
+                    // The server ended in the middle of a transaction, which then was undone.
+                    self.group = None;
+                }
                 return Ok(None);
             }
-            Kind::Heartbeat => return Ok(None),
+            Kind::Heartbeat => return Ok(self.heartbeat(&event)),
             Kind::Query
             | Kind::CompressedQuery
             | Kind::Xid
@@ -165,9 +171,10 @@ impl Assembler {
             }
             Kind::MariaGtid => {
                 let begin = gtid::maria(&event.body, event.server_id)?;
-                let state = match begin.standalone {
-                    true => GroupState::Standalone,
-                    false => GroupState::Begun,
+                let state = match begin.form {
+                    MariaForm::Standalone => GroupState::Standalone,
+                    MariaForm::Announced => GroupState::Announced,
+                    MariaForm::Transaction => GroupState::Begun,
                 };
                 let time = u64::from(event.timestamp) * 1_000_000;
                 self.open(Name::Maria(begin.gtid), state, start, Some(time))?;
@@ -188,6 +195,10 @@ impl Assembler {
             }
             Kind::Xid => self.commit(),
             Kind::XaPrepare => self.prepare(&event.body),
+            // At a file's beginning, they are all that there is of it.
+            Kind::Ignorable if self.group.is_none() => {
+                Ok(Some(Output::Idle(self.position_with_reread())))
+            }
             Kind::Ignorable => Ok(None),
             Kind::Rotate
             | Kind::Format
@@ -218,6 +229,18 @@ impl Assembler {
         }
         self.position.file = next;
         Ok(Some(Output::Idle(self.position_with_reread())))
+    }
+
+    /// An idle server tells up to where it has sent: behind what it left out since we have it, or
+    /// at the beginning of a file that it began when it was started.
+    fn heartbeat(&mut self, event: &Event) -> Option<Output> {
+        let name = std::str::from_utf8(&event.body).ok()?;
+        let place = BinlogFile::new(name, event.end.into());
+        if self.group.is_some() || place <= self.position.file || place.parts().is_none() {
+            return None;
+        }
+        self.position.file = place;
+        Some(Output::Idle(self.position_with_reread()))
     }
 
     /// Moves the position behind an event.
@@ -291,10 +314,13 @@ impl Assembler {
             Statement::Nothing => Ok(None),
             Statement::XaCommit(name) => self.commit_prepared(&name, start),
             Statement::XaRollback(name) => {
-                self.prepared.remove(&name);
+                if let Some(prepared) = self.prepared.remove(&name) {
+                    self.include(&prepared.name);
+                }
                 self.open_unless_named(start)?;
                 self.commit()
             }
+            Statement::Definition if state == Some(GroupState::Announced) => self.commit(),
             Statement::Definition | Statement::DefinitionWithRows => {
                 self.open_unless_named(start)?;
                 self.keep(event)?;
@@ -413,6 +439,10 @@ impl Assembler {
         if self.prepared.len() >= PREPARED_MAX {
             return Err(stop("more XA transactions are prepared than can be"));
         }
+        if let Name::Maria(_) = group.name {
+            // A domain has one last transaction; what is to be read again is told otherwise.
+            self.include(&group.name);
+        }
         let prepared = Prepared {
             start: group.start,
             name: group.name,
@@ -438,20 +468,12 @@ impl Assembler {
 
     /// All events of a transaction in one.
     fn payload(&mut self, event: &Event) -> Result<Option<Output>, Failure> {
-        let mut events = Bytes::from(compressed::payload(&event.body)?);
+        let mut payload = compressed::Payload::begin(event.body.clone())?;
         let mut output = None;
-        while !events.is_empty() {
-            let length = events
-                .get(9..13)
-                .and_then(|bytes| bytes.try_into().ok())
-                .map(u32::from_le_bytes)
-                .and_then(|length| usize::try_from(length).ok())
-                .filter(|length| *length >= 19 && *length <= events.len())
-                .ok_or(EventError::Compressed("an event in it has no length"))?;
+        while let Some(bytes) = payload.next()? {
             if output.is_some() {
                 return Err(stop("a payload goes on behind the end of its transaction"));
             }
-            let bytes = events.split_to(length);
             let event = Event::parse(bytes, super::format::Checksum::None)?;
             output = self.inside(&event, self.position.clone())?;
         }
@@ -461,7 +483,9 @@ impl Assembler {
     fn include(&mut self, name: &Name) {
         match (name, &mut self.position.gtids) {
             (Name::MySql(gtid), Gtids::MySql(set)) => set.insert(gtid),
-            (Name::Maria(gtid), Gtids::MariaDb(state)) => state.advance(*gtid),
+            (Name::Maria(gtid), Gtids::MariaDb(state)) if !state.contains(*gtid) => {
+                state.advance(*gtid);
+            }
             (Name::None | Name::MySql(_) | Name::Maria(_), _) => {}
         }
     }

@@ -100,7 +100,7 @@ async fn prepare(client: &SqlConn, options: &StreamOptions) -> Result<Request, S
     };
     // What was prepared before and is not yet committed is read again.
     let start = &options.start;
-    let begin = match &start.reread {
+    let mut begin = match &start.reread {
         Some(reread) => Position::new(reread.file.clone(), reread.gtids.clone()),
         None => start.clone(),
     };
@@ -110,7 +110,14 @@ async fn prepare(client: &SqlConn, options: &StreamOptions) -> Result<Request, S
             By::MySqlGtid(set.clone())
         }
         Gtids::MariaDb(state) if !state.is_empty() => By::MariaGtid(state.to_string()),
-        Gtids::None | Gtids::MySql(_) | Gtids::MariaDb(_) => By::File(begin.file.clone()),
+        Gtids::None | Gtids::MySql(_) | Gtids::MariaDb(_) => {
+            // A place beyond 4 GiB cannot be asked for: then the file is read from its beginning,
+            // and what was read before is left out by whoever applies it.
+            if u32::try_from(begin.file.offset).is_err() {
+                begin.file.offset = BinlogFile::FIRST_OFFSET;
+            }
+            By::File(begin.file.clone())
+        }
     };
     Ok(Request {
         begin,
@@ -210,8 +217,7 @@ impl Request {
     }
 }
 
-/// A place beyond 4 GiB cannot be asked for: then the file is read from its beginning, and what was
-/// read before is left out by whoever applies it.
+/// The request by a place, of which the server takes 32 bits.
 fn dump(file: &BinlogFile, server_id: u32, packet: &mut BytesMut) {
     let offset = u32::try_from(file.offset).unwrap_or(4);
     packet.put_u8(command::BINLOG_DUMP);

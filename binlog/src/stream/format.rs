@@ -30,6 +30,9 @@ pub(super) struct Format {
     pub(super) checksum: Checksum,
     /// Whether table ids have 4 bytes instead of 6.
     pub(super) short_table_ids: bool,
+    /// Whether the server began the file when it was started: what its end before cut off is no
+    /// more.
+    pub(super) after_start: bool,
 }
 
 /// One event, its header read and its checksum found right.
@@ -108,6 +111,7 @@ impl Format {
         Self {
             checksum,
             short_table_ids: false,
+            after_start: false,
         }
     }
 
@@ -121,7 +125,7 @@ impl Format {
             return Err(FieldError("its format is not version 4").into());
         }
         let _server_version: [u8; 50] = fields.array("it ends in the server's version")?;
-        let _created = fields.u32()?;
+        let created = fields.u32()?;
         if usize::from(fields.u8()?) != HEADER_BYTES {
             return Err(FieldError("its event headers do not have 19 bytes").into());
         }
@@ -140,6 +144,7 @@ impl Format {
         Ok(Self {
             checksum,
             short_table_ids,
+            after_start: created != 0,
         })
     }
 }

@@ -26,8 +26,19 @@ pub(super) struct MySqlBegin {
 #[derive(Debug, Clone)]
 pub(super) struct MariaBegin {
     pub(super) gtid: MariaGtid,
-    /// It is a single statement, and nothing will end it.
-    pub(super) standalone: bool,
+    pub(super) form: MariaForm,
+}
+
+/// What follows a GTID of MariaDB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MariaForm {
+    /// Changes, and something that ends them.
+    Transaction,
+    /// A single statement, and nothing will end it.
+    Standalone,
+    /// An `ALTER TABLE` in two phases (`binlog_alter_two_phase`) begins, or was undone. When it
+    /// has been done, it comes again.
+    Announced,
 }
 
 /// Reads `Gtid_log_event` or an anonymous one.
@@ -90,12 +101,40 @@ pub(super) fn maria(body: &[u8], server: u32) -> Result<MariaBegin, EventError> 
     let sequence = fields.u64()?;
     let domain = fields.u32()?;
     let flags = fields.u8()?;
+    let form = if flags & STANDALONE == 0 {
+        MariaForm::Transaction
+    } else if announces(fields, flags)? {
+        MariaForm::Announced
+    } else {
+        MariaForm::Standalone
+    };
     Ok(MariaBegin {
         gtid: MariaGtid {
             domain,
             server,
             sequence,
         },
-        standalone: flags & STANDALONE != 0,
+        form,
     })
+}
+
+/// The extra flags stand behind what the first flags add; servers before 10.8 have none.
+fn announces(mut fields: Fields<'_>, flags: u8) -> Result<bool, FieldError> {
+    const GROUP_COMMIT_ID: u8 = 2;
+    const PREPARED_XA: u8 = 64;
+    const COMPLETED_XA: u8 = 128;
+    const START_ALTER: u8 = 2;
+    const ROLLBACK_ALTER: u8 = 8;
+    if flags & GROUP_COMMIT_ID != 0 {
+        let _id = fields.u64()?;
+    }
+    if flags & (PREPARED_XA | COMPLETED_XA) != 0 {
+        let _format = fields.u32()?;
+        let (gtrid, bqual) = (fields.u8()?, fields.u8()?);
+        fields.bytes(usize::from(gtrid) + usize::from(bqual))?;
+    }
+    if fields.is_empty() {
+        return Ok(false);
+    }
+    Ok(fields.u8()? & (START_ALTER | ROLLBACK_ALTER) != 0)
 }

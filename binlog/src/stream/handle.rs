@@ -50,7 +50,7 @@ impl StreamHandle {
     /// Up to where the source has sent.
     #[must_use]
     pub fn received(&self) -> Position {
-        self.progress.received.lock().clone()
+        self.progress.received()
     }
 
     /// Whether another whole transaction can be had without waiting for the source.
@@ -91,6 +91,10 @@ impl Progress {
             transactions_consumed: AtomicU64::new(0),
             backend_id,
         }
+    }
+
+    pub(super) fn received(&self) -> Position {
+        self.received.lock().clone()
     }
 
     /// The position never goes back: a server may begin to read before what it sends.

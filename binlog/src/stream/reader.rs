@@ -1,5 +1,6 @@
 //! The task that reads the log: it takes events as fast as memory for them is left.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -67,28 +68,26 @@ pub(super) struct Reader {
 impl Reader {
     /// Reads until the log ends, an error, or nobody takes what was read.
     pub(super) async fn run(mut self) {
-        let error = match self.read().await {
-            Ok(()) => return,
-            Err(error) => error,
-        };
+        let Err(error) = self.read().await;
         tracing::debug!(%error, "the source's log ended");
         if self.items.send(Err(error)).await.is_err() {
             tracing::debug!("nobody waits for the end of the stream");
         }
     }
 
-    /// `Ok` when nobody takes what is read.
-    async fn read(&mut self) -> Result<(), StreamError> {
+    async fn read(&mut self) -> Result<Infallible, StreamError> {
         let mut idle: Option<Position> = None;
+        // Told last. A server tells its place again and again; the consumer hears it once.
+        let mut told = self.progress.received();
         loop {
             // Positions without a transaction are told when nothing else is there.
             let packet = match self.conn.try_packet()? {
                 Some(packet) => packet,
                 None => {
-                    if let Some(position) = idle.take()
-                        && !self.hand_on(Output::Idle(position)).await?
-                    {
-                        return Ok(());
+                    let news = idle.take().filter(|position| !position.is_same(&told));
+                    if let Some(position) = news {
+                        told.clone_from(&position);
+                        self.hand_on(Output::Idle(position)).await?;
                     }
                     let read = timeout(limits::SILENCE_MAX, self.conn.read_packet()).await;
                     read.map_err(|_late| StreamError::Silent(limits::SILENCE_MAX.as_secs()))??
@@ -111,18 +110,17 @@ impl Reader {
                     self.progress.note_received(&position);
                     idle = Some(position);
                 }
-                Some(transaction) => {
+                Some(Output::Transaction(transaction)) => {
                     idle = None;
-                    if !self.hand_on(transaction).await? {
-                        return Ok(());
-                    }
+                    told.clone_from(&transaction.position);
+                    self.hand_on(Output::Transaction(transaction)).await?;
                 }
             }
         }
     }
 
-    /// Waits for memory and for the consumer; `false` when that is gone.
-    async fn hand_on(&mut self, output: Output) -> Result<bool, StreamError> {
+    /// Waits for memory and for the consumer.
+    async fn hand_on(&mut self, output: Output) -> Result<(), StreamError> {
         let bytes = match &output {
             Output::Transaction(transaction) => {
                 self.progress.note_received(&transaction.position);
@@ -138,7 +136,8 @@ impl Reader {
         if is_transaction {
             self.progress.count_received();
         }
-        Ok(self.items.send(Ok(item)).await.is_ok())
+        let sent = self.items.send(Ok(item)).await;
+        sent.map_err(|_nobody_takes| StreamError::Ended)
     }
 
     /// What a server says that cannot send its log. `packet` lacks its first byte.
@@ -149,6 +148,11 @@ impl Reader {
             Err(error) => return WireError::from(error).into(),
         };
         let text = error.message.to_ascii_lowercase();
+        // MariaDB: a GTID that it never made; all: a place behind the file's end.
+        let rewound = ["which is not in the", "> file size"];
+        if error.code == FATAL_READING && rewound.iter().any(|word| text.contains(word)) {
+            return StreamError::Rewound(error.message);
+        }
         let gone = ["purged", "could not find", "not found in", "missing"];
         if error.code == FATAL_READING && gone.iter().any(|word| text.contains(word)) {
             return StreamError::Purged(error.message);

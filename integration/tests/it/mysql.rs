@@ -12,4 +12,5 @@ mod load;
 mod relay;
 mod schema;
 mod servers;
+mod stream;
 mod wire;

@@ -1,0 +1,8 @@
+//! The stream on real servers: whole transactions in order, once, from any position on.
+
+mod fixture;
+mod formats;
+mod markers;
+mod order;
+mod resume;
+mod two_phase;
