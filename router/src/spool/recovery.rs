@@ -84,6 +84,10 @@ impl Recovered {
         {
             useless.extend(segments.pop_back().map(|segment| segment.path));
         }
+        // Gone for good before anything is cut off: what came behind a torn record must not come
+        // back and look as if it continued what was cut there.
+        delete(useless)?;
+        sync_dir(&self.options.dir)?;
         let mut end = done;
         if let Some(last) = segments.back_mut() {
             let (position, len) = last.last_unit_end.unwrap_or((last.base, last.len));
@@ -91,6 +95,9 @@ impl Recovered {
             last.len = len;
             last.needed_until = Some(position);
             end = position;
+            // The next segment continues this one, so it must have the next number: after a gap
+            // another recovery would not believe it.
+            self.next_seq = last.seq + 1;
         }
         // Units that go on from one segment into the next are over where the next one says so.
         let mut ends = None;
@@ -102,8 +109,8 @@ impl Recovered {
         }
         let is_done = |segment: &&Segment| segment.needed_until.is_some_and(|until| until <= done);
         let first_needed = segments.iter().take_while(is_done).count();
-        useless.extend(segments.drain(..first_needed).map(|segment| segment.path));
-        delete(useless)?;
+        let done_with = segments.drain(..first_needed);
+        delete(done_with.map(|segment| segment.path).collect())?;
         let mut spool = Spool::new(self.options, self.lock, end, self.next_seq);
         spool.adopt(segments)?;
         Ok(spool)

@@ -216,6 +216,30 @@ fn recovery_stops_at_the_first_torn_record() {
 }
 
 #[test]
+fn what_is_pushed_after_a_restart_that_dropped_segments_is_held_over_the_next_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = fresh(dir.path(), 0);
+    push_unit(&mut spool, 10);
+    spool.passed(RecordKind::UnitEnd(20));
+    push_unit(&mut spool, 30);
+    sync(&mut spool);
+    drop(spool);
+    // 20 went past and is not done: what is behind it is of no use.
+    let recovered = Recovered::read(options(dir.path())).unwrap();
+    assert_eq!(recovered.covers(0), Some(10));
+    let mut spool = recovered.resume(0).unwrap();
+    // In its own segment.
+    spool.writer = None;
+    push_unit(&mut spool, 20);
+    push_unit(&mut spool, 30);
+    sync(&mut spool);
+    assert_eq!(spool.durable_end(0), 30);
+    drop(spool);
+    let recovered = Recovered::read(options(dir.path())).unwrap();
+    assert_eq!(recovered.covers(0), Some(30));
+}
+
+#[test]
 fn what_follows_a_hole_is_only_used_when_the_hole_is_done() {
     let dir = tempfile::tempdir().unwrap();
     let mut spool = fresh(dir.path(), 0);
@@ -415,7 +439,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]
     fn any_mix_of_push_pop_trim_and_restart_gives_the_same_records_in_order(
         steps in prop::collection::vec(any_step(), 1..60),

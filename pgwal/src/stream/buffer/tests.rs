@@ -265,7 +265,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]
     fn any_mix_of_pushes_takes_and_crashes_gives_everything_in_order(
         steps in prop::collection::vec(any_step(), 1..80),
