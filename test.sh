@@ -4,7 +4,10 @@
 #
 #   ./test.sh            everything but the long runs (under 20 minutes on two cores)
 #   ./test.sh --fast     format, lints, unit and property tests only: no server is needed
-#   ./test.sh --all      the long runs too
+#   ./test.sh --all      the long runs too, and property tests that try other cases each time
+#
+# The property tests try the same cases each time, so that a run can be repeated; a seed of one's own
+# is given by PROPTEST_RNG_SEED.
 #
 # As root on Debian it installs what is missing, and says what; else it says what to install.
 set -euo pipefail
@@ -17,11 +20,15 @@ for argument in "$@"; do
     --fast) mode=fast ;;
     --all) mode=all ;;
     *)
-        sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+        sed -n '2,12s/^# \{0,1\}//p' "$0" >&2
         exit 2
         ;;
     esac
 done
+
+if [ "$mode" != all ]; then
+    export PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-1}
+fi
 
 step() {
     echo
