@@ -52,4 +52,4 @@ pub use registry::{SessionId, SessionInfo, SessionState};
 pub use relay::{LocalInfile, PasswordLearning, Relay, RelayOptions, TwinReport};
 pub use serve::serve;
 pub use state::Unmovable;
-pub use tls::{ClientTls, ClientTlsError};
+pub use tls::{ClientTls, ListenerTls, ListenerTlsError, TlsDemand};

@@ -407,16 +407,9 @@ impl Config {
     fn foreign_key(&self, engine: Kind) -> Option<(&'static str, Kind)> {
         let (auth, copy) = (&self.auth, &self.copy);
         let learn = auth.learn_passwords != LearnPasswords::default();
-        let required = self.tls.clients != TlsClients::default();
         let custom = !self.sessions.custom_settings.is_empty();
         let workers = !self.fence.trusted_workers.is_empty();
         let set = [
-            (
-                "tls.client_ca",
-                Kind::Postgres,
-                self.tls.client_ca.is_some(),
-            ),
-            ("tls.clients", Kind::Postgres, required),
             ("auth.query", Kind::Postgres, auth.query.is_some()),
             ("auth.learn_passwords", Kind::MySql, learn),
             (

@@ -1,13 +1,15 @@
 //! Packets to and from a client that is not let in yet. Only what belongs to a packet is read, so
 //! that no byte that was sent in clear counts as sent under TLS.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio_rustls::TlsAcceptor;
 
 use super::fatal::Fatal;
 use super::limits::LOGIN_PACKET_BYTES_MAX;
 use super::packet::{self, HEADER_BYTES, Header};
+use super::tls::ListenerTls;
 use crate::wire::Socket;
 
 /// A client that has no session yet.
@@ -17,6 +19,8 @@ pub(super) struct Guest {
     pub(super) socket: Option<Socket>,
     /// The number of the next packet.
     pub(super) sequence: u8,
+    /// What it saw as ours, once it is in TLS.
+    pub(super) tls: Option<Arc<ListenerTls>>,
 }
 
 impl Guest {
@@ -28,15 +32,12 @@ impl Guest {
     }
 
     /// Goes on under TLS.
-    pub(super) async fn upgrade(&mut self, acceptor: &TlsAcceptor) -> Result<(), Fatal> {
+    pub(super) async fn upgrade(&mut self, tls: Arc<ListenerTls>) -> Result<(), Fatal> {
         let Some(Socket::Tcp(stream)) = self.socket.take() else {
             return Err(Fatal::ClientGone);
         };
-        let stream = acceptor.accept(stream).await.map_err(|error| {
-            tracing::debug!(%error, "a client's TLS handshake failed");
-            Fatal::ClientGone
-        })?;
-        self.socket = Some(Socket::from(tokio_rustls::TlsStream::from(stream)));
+        self.socket = Some(tls.accept(stream).await?);
+        self.tls = Some(tls);
         Ok(())
     }
 }

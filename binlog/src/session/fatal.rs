@@ -18,6 +18,7 @@ mod number {
     pub(super) const READ_TIMEOUT: u16 = 1159;
     pub(super) const MALFORMED_PACKET: u16 = 1835;
     pub(super) const NO_SUCH_PLUGIN: u16 = 1524;
+    pub(super) const SECURE_TRANSPORT_REQUIRED: u16 = 3159;
 }
 
 /// The end of a session that the client did not ask for.
@@ -95,6 +96,15 @@ impl Fatal {
             number::ACCESS_DENIED,
             "28000",
             format!("Access denied for user '{user}'@'{host}' (using password: {using})"),
+        )
+    }
+
+    /// A client in clear, where the configuration wants TLS.
+    pub(super) fn only_with_tls() -> Self {
+        Self::new(
+            number::SECURE_TRANSPORT_REQUIRED,
+            "08004",
+            "pointsman takes connections only with TLS (ssl-mode=REQUIRED or stricter)",
         )
     }
 

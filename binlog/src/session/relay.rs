@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 use router::{Side, Switch};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
@@ -20,7 +21,7 @@ use super::registry::{Entry, Registry, Request, SessionId, SessionInfo};
 use super::servers::Servers;
 use super::state::Unmovable;
 use super::threads::Threads;
-use super::tls::{Acceptor, ClientTls};
+use super::tls::{ClientTls, ListenerTls};
 use crate::wire::Endpoint;
 use crate::wire::auth::rsa::KeyPair;
 
@@ -94,7 +95,8 @@ pub struct Relay {
     options: RelayOptions,
     clients: AtomicUsize,
     threads: Threads,
-    acceptor: Option<Acceptor>,
+    /// Read by clients that log in; replaced when the certificate is.
+    tls: Mutex<Option<Arc<ListenerTls>>>,
     /// Made when the first client without TLS needs it.
     key_pair: OnceLock<Option<KeyPair>>,
     pub(super) registry: Arc<Registry>,
@@ -121,12 +123,12 @@ impl Relay {
     /// # Errors
     /// The system gives no threads, or the certificate cannot be used.
     pub fn new(options: RelayOptions) -> io::Result<Arc<Self>> {
-        let acceptor = options.tls.acceptor()?;
+        let tls = Mutex::new(options.tls.listener()?);
         let threads = Threads::start(options.threads.max(1))?;
         Ok(Arc::new(Self {
             clients: AtomicUsize::new(0),
             threads,
-            acceptor,
+            tls,
             key_pair: OnceLock::new(),
             registry: Arc::default(),
             servers: Servers::default(),
@@ -179,8 +181,13 @@ impl Relay {
         self.options.local_infile == LocalInfile::Relayed
     }
 
-    pub(super) fn acceptor(&self) -> Option<&Acceptor> {
-        self.acceptor.as_ref()
+    /// Gives clients that come from now on another certificate. Those that are there keep theirs.
+    pub fn set_tls(&self, tls: ListenerTls) {
+        *self.tls.lock() = Some(Arc::new(tls));
+    }
+
+    pub(super) fn tls(&self) -> Option<Arc<ListenerTls>> {
+        self.tls.lock().clone()
     }
 
     /// Our keys for passwords that come in clear streams.

@@ -23,6 +23,7 @@ use super::relay::Relay;
 use super::servers::Common;
 use super::session::{Identity, Session};
 use super::startup::{self, Startup};
+use super::tls::ListenerTls;
 use crate::version::Flavour;
 use crate::wire::response::{OK, OkPacket};
 use crate::wire::{Conn, ConnectError, Credential, Socket};
@@ -55,6 +56,7 @@ pub(super) async fn serve_on(
     let guest = Guest {
         socket: Some(Socket::Tcp(client)),
         sequence: 0,
+        tls: None,
     };
     if !relay.count_in() {
         let fatal = Fatal::too_many_clients();
@@ -72,7 +74,9 @@ pub(super) async fn serve_on(
     match Box::pin(arrival.log_in()).await {
         Ok(admitted) => Box::pin(arrival.run(admitted)).await,
         Err(fatal) => {
-            let Guest { socket, sequence } = arrival.guest;
+            let Guest {
+                socket, sequence, ..
+            } = arrival.guest;
             say_goodbye(socket, BytesMut::new(), &fatal, sequence).await;
         }
     }
@@ -171,6 +175,7 @@ impl Arrival {
         let Guest {
             socket: Some(client),
             sequence,
+            tls,
         } = self.guest
         else {
             return;
@@ -190,7 +195,7 @@ impl Arrival {
             requests: sender,
         }));
         let mut welcome = BytesMut::new();
-        let proof = proof_of_certificate(&self.relay, &common, &startup, &credential, &client);
+        let proof = proof_of_certificate(tls.as_deref(), &common, &startup, &credential);
         put_ok(&startup, &conn, proof, sequence, &mut welcome);
         let pump = Pump::new(Beginning {
             client,
@@ -260,18 +265,17 @@ pub(super) fn put_ok(
 /// MariaDB's clients from 11.4 on check a certificate of unknown origin by a proof that the server
 /// knows their password: a hash over the stored password, the challenge and the certificate.
 fn proof_of_certificate(
-    relay: &Relay,
+    tls: Option<&ListenerTls>,
     common: &Common,
     startup: &Startup,
     credential: &Credential,
-    client: &Socket,
 ) -> Bytes {
-    let (Some(tls), Credential::NativeKey(key), Socket::Tls(_), Flavour::MariaDb) =
-        (relay.acceptor(), credential, client, common.version.flavour)
+    let (Some(tls), Credential::NativeKey(key), Flavour::MariaDb) =
+        (tls, credential, common.version.flavour)
     else {
         return Bytes::new();
     };
-    let certificate = Sha256::digest(&tls.certificate);
+    let certificate = Sha256::digest(tls.certificate());
     let proof = Sha256::new()
         .chain_update(key.hash().0)
         .chain_update(startup.scramble)

@@ -7,6 +7,7 @@ use super::fatal::Fatal;
 use super::pulse::{EofStyle, LocalFile};
 use super::relay::Relay;
 use super::servers::{Common, Known};
+use super::tls::{ListenerTls, TlsDemand};
 use crate::version::Flavour;
 use crate::wire::auth::{caching_sha2, native, new_scramble};
 use crate::wire::handshake::{Greeting, HandshakeResponse, Scramble};
@@ -73,7 +74,7 @@ fn set_of(all: &[Capabilities]) -> Capabilities {
 }
 
 /// What clients are offered.
-pub(super) fn offered(relay: &Relay, common: &Common) -> Capabilities {
+fn offered(relay: &Relay, common: &Common, tls: Option<&ListenerTls>) -> Capabilities {
     let mut offered = set_of(&RELAYED) | set_of(&LOG_IN);
     for (capability, wanted) in BY_VERSION
         .iter()
@@ -82,7 +83,7 @@ pub(super) fn offered(relay: &Relay, common: &Common) -> Capabilities {
         offered = offered.with(*capability, wanted == Known::Yes);
     }
     offered = offered.with(Capabilities::LOCAL_FILES, relay.relays_local_files());
-    offered = offered.with(Capabilities::SSL, relay.acceptor().is_some());
+    offered = offered.with(Capabilities::SSL, tls.is_some());
     // MariaDB leaves it out.
     offered.with(
         Capabilities::LONG_PASSWORD,
@@ -100,26 +101,33 @@ pub(super) async fn open(
     common: &Common,
     connection_id: u32,
 ) -> Result<Startup, Fatal> {
-    let greeting = greeting(relay, common, connection_id)?;
+    let tls = relay.tls();
+    let greeting = greeting(relay, common, connection_id, tls.as_deref())?;
     let mut payload = BytesMut::new();
     greeting.put(&mut payload);
     guest.face()?.send(&payload).await?;
     let mut answer = guest.face()?.receive().await?;
     if HandshakeResponse::is_tls_request(&answer) {
-        let tls = relay.acceptor().ok_or_else(Fatal::bad_handshake)?;
-        guest.upgrade(&tls.acceptor).await?;
+        guest.upgrade(tls.ok_or_else(Fatal::bad_handshake)?).await?;
         answer = guest.face()?.receive().await?;
+    } else if tls.is_some_and(|tls| tls.demand() == TlsDemand::Require) {
+        return Err(Fatal::only_with_tls());
     }
     parse(&answer, &greeting)
 }
 
-fn greeting(relay: &Relay, common: &Common, connection_id: u32) -> Result<Greeting, Fatal> {
+fn greeting(
+    relay: &Relay,
+    common: &Common,
+    connection_id: u32,
+    tls: Option<&ListenerTls>,
+) -> Result<Greeting, Fatal> {
     let scramble = new_scramble().map_err(|error| Fatal::other(error.to_string()))?;
     Ok(Greeting {
         version: common.version_text.clone(),
         thread_id: connection_id,
         scramble,
-        capabilities: offered(relay, common),
+        capabilities: offered(relay, common, tls),
         collation: common.collation,
         status: StatusFlags::AUTOCOMMIT,
         auth_plugin: default_plugin(common).to_owned(),

@@ -1,123 +1,180 @@
-//! TLS towards clients: a certificate from files, or one that is made at the start.
+//! TLS on the clients' leg, with a certificate from files or one that is made at the start.
 //!
 //! Several clients refuse `caching_sha2_password` in clear, so TLS is offered unless it is switched
 //! off. A self-made certificate protects from listeners and not from impostors, as those that
 //! servers make for themselves.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{CipherSuite, RootCertStore, ServerConfig};
 use thiserror::Error;
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-/// What clients are offered.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+use super::fatal::Fatal;
+use crate::wire::Socket;
+
+/// What clients are offered at the start.
+#[derive(Debug, Clone, Default)]
 pub enum ClientTls {
-    /// TLS with a certificate that is made at the start.
+    /// TLS with a certificate that is made then.
     #[default]
     SelfMade,
-    /// TLS with a certificate from files in PEM.
-    Files {
-        /// The certificate, and those of the authorities between it and a known one.
-        certificate: PathBuf,
-        /// Its private key.
-        key: PathBuf,
-    },
+    /// TLS with a certificate of the operator's.
+    Given(Arc<ListenerTls>),
     /// No TLS.
     Off,
 }
 
-/// TLS towards clients cannot be set up.
+/// What is asked of clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsDemand {
+    /// They may come in clear.
+    Allow,
+    /// They must not.
+    Require,
+}
+
+/// A certificate and what is asked of clients.
+#[derive(Debug)]
+pub struct ListenerTls {
+    config: Arc<ServerConfig>,
+    demand: TlsDemand,
+    /// MariaDB's clients want a proof that this certificate is the server's.
+    certificate: CertificateDer<'static>,
+}
+
+/// Why there is no TLS for clients.
 #[derive(Debug, Error)]
-pub enum ClientTlsError {
-    /// A file cannot be read as PEM.
-    #[error("cannot read {} as PEM: {source}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: rustls::pki_types::pem::Error,
-    },
-    /// The file holds no certificate.
-    #[error("{} holds no certificate", .0.display())]
-    NoCertificate(PathBuf),
+pub enum ListenerTlsError {
+    /// The certificate's text.
+    #[error("it holds no certificate in PEM")]
+    NoCertificate,
+    /// The key's text.
+    #[error("it holds no private key in PEM")]
+    NoKey,
+    /// The text of the clients' authorities.
+    #[error("it holds no certificate of an authority in PEM")]
+    NoClientAuthority,
     /// No certificate can be made.
     #[error("cannot make a certificate")]
     Make(#[from] rcgen::Error),
-    /// Certificate and key do not fit, or rustls does not take them.
-    #[error("the certificate and its key cannot be used")]
-    Unusable(#[from] rustls::Error),
+    /// The certificate and the key do not belong together, or are of a kind that is not supported.
+    #[error("certificate and key cannot be used")]
+    Unusable(#[source] rustls::Error),
 }
 
-impl From<ClientTlsError> for io::Error {
-    fn from(error: ClientTlsError) -> Self {
+impl From<ListenerTlsError> for io::Error {
+    fn from(error: ListenerTlsError) -> Self {
         Self::other(error)
     }
 }
 
-/// What it takes to accept TLS.
-#[derive(Clone)]
-pub(super) struct Acceptor {
-    pub(super) acceptor: TlsAcceptor,
-    /// Our certificate: MariaDB's clients want a proof that it is the server's.
-    pub(super) certificate: CertificateDer<'static>,
-}
+impl ListenerTls {
+    /// Makes a listener's TLS of a certificate (with its chain) and its key, in PEM. With authorities
+    /// for clients, every client in TLS must show a certificate of one of them.
+    ///
+    /// # Errors
+    /// One of the texts cannot be used.
+    pub fn from_pem(
+        certificate: &[u8],
+        key: &[u8],
+        client_authorities: Option<&[u8]>,
+        demand: TlsDemand,
+    ) -> Result<Self, ListenerTlsError> {
+        let chain = certificates(certificate);
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_none| ListenerTlsError::NoKey);
+        Self::new(chain, key, client_authorities, demand)
+    }
 
-impl std::fmt::Debug for Acceptor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Acceptor").finish_non_exhaustive()
+    /// Makes a certificate, and a listener's TLS of it.
+    ///
+    /// # Errors
+    /// The system gives no random bytes.
+    pub fn self_made(demand: TlsDemand) -> Result<Self, ListenerTlsError> {
+        let made = rcgen::generate_simple_self_signed(["pointsman".to_owned()])?;
+        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        Self::new(vec![made.cert.der().clone()], Ok(key.into()), None, demand)
+    }
+
+    fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: Result<PrivateKeyDer<'static>, ListenerTlsError>,
+        client_authorities: Option<&[u8]>,
+        demand: TlsDemand,
+    ) -> Result<Self, ListenerTlsError> {
+        let certificate = chain.first().ok_or(ListenerTlsError::NoCertificate)?;
+        let certificate = certificate.clone();
+        let mut provider = aws_lc_rs::default_provider();
+        provider
+            .cipher_suites
+            .sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
+        let provider = Arc::new(provider);
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(ListenerTlsError::Unusable)?;
+        let builder = match client_authorities {
+            None => builder.with_no_client_auth(),
+            Some(pem) => {
+                let mut roots = RootCertStore::empty();
+                roots.add_parsable_certificates(certificates(pem));
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                        .build()
+                        .map_err(|_empty| ListenerTlsError::NoClientAuthority)?;
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let config = builder
+            .with_single_cert(chain, key?)
+            .map_err(ListenerTlsError::Unusable)?;
+        Ok(Self {
+            config: Arc::new(config),
+            demand,
+            certificate,
+        })
+    }
+
+    /// What is asked of clients.
+    pub(super) fn demand(&self) -> TlsDemand {
+        self.demand
+    }
+
+    /// Our certificate, as clients see it.
+    pub(super) fn certificate(&self) -> &CertificateDer<'static> {
+        &self.certificate
+    }
+
+    /// The handshake.
+    pub(super) async fn accept(&self, stream: TcpStream) -> Result<Socket, Fatal> {
+        let acceptor = TlsAcceptor::from(Arc::clone(&self.config));
+        // Whoever fails here cannot be told: the two have no language in common.
+        let stream = acceptor.accept(stream).await.map_err(|error| {
+            tracing::debug!(%error, "a client's TLS handshake failed");
+            Fatal::ClientGone
+        })?;
+        Ok(Socket::from(tokio_rustls::TlsStream::from(stream)))
     }
 }
 
 impl ClientTls {
-    /// Reads or makes the certificate; `None` when TLS is off.
-    pub(super) fn acceptor(&self) -> Result<Option<Acceptor>, ClientTlsError> {
-        let (chain, key) = match self {
-            Self::Off => return Ok(None),
-            Self::SelfMade => self_made()?,
-            Self::Files { certificate, key } => from_files(certificate, key)?,
-        };
-        let certificate = chain
-            .first()
-            .cloned()
-            .ok_or_else(|| ClientTlsError::NoCertificate(PathBuf::new()))?;
-        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(chain, key)?;
-        Ok(Some(Acceptor {
-            acceptor: TlsAcceptor::from(Arc::new(config)),
-            certificate,
-        }))
+    /// What clients are offered first.
+    pub(super) fn listener(&self) -> Result<Option<Arc<ListenerTls>>, ListenerTlsError> {
+        Ok(match self {
+            Self::Off => None,
+            Self::SelfMade => Some(Arc::new(ListenerTls::self_made(TlsDemand::Allow)?)),
+            Self::Given(tls) => Some(Arc::clone(tls)),
+        })
     }
 }
 
-type ChainAndKey = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
-
-fn self_made() -> Result<ChainAndKey, ClientTlsError> {
-    let made = rcgen::generate_simple_self_signed(["pointsman".to_owned()])?;
-    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-    Ok((vec![made.cert.der().clone()], key.into()))
-}
-
-fn from_files(certificate: &PathBuf, key: &PathBuf) -> Result<ChainAndKey, ClientTlsError> {
-    let unreadable = |path: &PathBuf| {
-        let path = path.clone();
-        move |source| ClientTlsError::File { path, source }
-    };
-    let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect)
-        .map_err(unreadable(certificate))?;
-    if chain.is_empty() {
-        return Err(ClientTlsError::NoCertificate(certificate.clone()));
-    }
-    let key = PrivateKeyDer::from_pem_file(key).map_err(unreadable(key))?;
-    Ok((chain, key))
+fn certificates(pem: &[u8]) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(pem).flatten().collect()
 }
 
 #[cfg(test)]
@@ -126,19 +183,29 @@ mod tests {
 
     #[test]
     fn a_certificate_is_made_when_none_is_given() {
-        assert!(ClientTls::SelfMade.acceptor().unwrap().is_some());
-        assert!(ClientTls::Off.acceptor().unwrap().is_none());
+        assert!(ClientTls::SelfMade.listener().unwrap().is_some());
+        assert!(ClientTls::Off.listener().unwrap().is_none());
     }
 
     #[test]
-    fn a_file_that_is_no_certificate_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let certificate = dir.path().join("cert.pem");
-        std::fs::write(&certificate, "nothing").unwrap();
-        let key = dir.path().join("none.pem");
-        let error = ClientTls::Files { certificate, key }
-            .acceptor()
-            .unwrap_err();
-        assert!(error.to_string().contains("cert.pem"), "{error}");
+    fn texts_without_what_is_needed_are_refused() {
+        let tls = |certificate: &str, key: &str, authorities: Option<&str>| {
+            let authorities = authorities.map(str::as_bytes);
+            let (certificate, key) = (certificate.as_bytes(), key.as_bytes());
+            ListenerTls::from_pem(certificate, key, authorities, TlsDemand::Allow)
+        };
+        assert!(matches!(
+            tls("", "", None),
+            Err(ListenerTlsError::NoCertificate)
+        ));
+        let certificate = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+        assert!(matches!(
+            tls(certificate, "no key", None),
+            Err(ListenerTlsError::NoKey)
+        ));
+        assert!(matches!(
+            tls(certificate, "no key", Some("nothing")),
+            Err(ListenerTlsError::NoClientAuthority)
+        ));
     }
 }

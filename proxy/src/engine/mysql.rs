@@ -22,7 +22,9 @@ use binlog::schema::bookkeeping;
 use binlog::schema::catalog::Scope;
 use binlog::schema::cleanup::{self, CleanupReport, FenceFate};
 use binlog::schema::setup::migration_id;
-use binlog::session::{ClientTls, LocalInfile, PasswordLearning, Relay, RelayOptions};
+use binlog::session::{
+    ClientTls, ListenerTls, LocalInfile, PasswordLearning, Relay, RelayOptions, TlsDemand,
+};
 use binlog::stream::{Stream, StreamOptions, TableChoice};
 use binlog::wire::{Endpoint, Secret, SqlConn};
 use router::cutover::Resolution;
@@ -35,7 +37,7 @@ use self::copy::{Copied, Copy, Start};
 use self::flow::{BinlogEnd, MyFlow};
 use super::interruption::{BEGIN_AGAIN, Interruption};
 use super::{Cleanup, Engine, Finding, Level, Limits, Prepared, WhoServes};
-use crate::config::{Config, KeylessTables, LearnPasswords};
+use crate::config::{Config, KeylessTables, LearnPasswords, TlsClients};
 
 /// What the applier's sessions on the target are called.
 const APPLIER: &str = "pointsman apply";
@@ -108,15 +110,25 @@ fn endpoint(config: &Config, side: Side) -> anyhow::Result<Option<Endpoint>> {
     }))
 }
 
+/// TLS for clients as the files are now; `None` without files.
+fn listener_tls(config: &Config) -> anyhow::Result<Option<ListenerTls>> {
+    let demand = match config.tls.clients {
+        TlsClients::Allow => TlsDemand::Allow,
+        TlsClients::Require => TlsDemand::Require,
+    };
+    let Some(files) = config.tls.read()? else {
+        return Ok(None);
+    };
+    let authorities = files.client_ca.as_deref();
+    ListenerTls::from_pem(&files.certificate, &files.key, authorities, demand)
+        .map(Some)
+        .context("[tls] cannot be used")
+}
+
 /// TLS is always offered: several clients refuse `caching_sha2_password` in clear.
-fn client_tls(config: &Config) -> ClientTls {
-    match (&config.tls.certificate, &config.tls.key) {
-        (Some(certificate), Some(key)) => ClientTls::Files {
-            certificate: certificate.clone(),
-            key: key.clone(),
-        },
-        (Some(_) | None, None) | (None, Some(_)) => ClientTls::SelfMade,
-    }
+fn client_tls(config: &Config) -> anyhow::Result<ClientTls> {
+    let given = listener_tls(config)?.map(|tls| ClientTls::Given(Arc::new(tls)));
+    Ok(given.unwrap_or_default())
 }
 
 /// Our number among the source's replicas: another one than theirs, and the same after a restart.
@@ -147,7 +159,7 @@ impl Engine for MySql {
             target: target.clone(),
             threads,
             login_timeout: config.sessions.login_timeout.0,
-            tls: client_tls(config),
+            tls: client_tls(config)?,
             local_infile: match config.sessions.local_infile {
                 true => LocalInfile::Relayed,
                 false => LocalInfile::Refused,
@@ -169,7 +181,10 @@ impl Engine for MySql {
     }
 
     fn reload(&self) -> anyhow::Result<()> {
-        anyhow::bail!("the certificate for MySQL clients is read at the start only")
+        if let Some(tls) = listener_tls(&self.config)? {
+            self.relay.set_tls(tls);
+        }
+        Ok(())
     }
 
     fn clients(&self) -> &Arc<Relay> {

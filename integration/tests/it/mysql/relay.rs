@@ -4,3 +4,4 @@ mod house;
 mod logins;
 mod moving;
 mod protocol;
+mod tls;
