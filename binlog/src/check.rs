@@ -115,8 +115,13 @@ async fn check_both(
 ) {
     versions::both(source, target, report);
     settings::both(source, target, report);
-    let done = target::accounts(source, target, report).await;
-    report.asked(target, "accounts", done);
+    match target::accounts_of(source).await {
+        Ok(accounts) => {
+            let done = target::accounts(&accounts, target, report).await;
+            report.asked(target, "ways to log in", done);
+        }
+        Err(error) => report.not_asked(source, "accounts", &error),
+    }
     let Some(catalog) = catalog else { return };
     objects::triggers(target, catalog, report);
     objects::creators(target, catalog, report);

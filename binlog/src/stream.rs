@@ -25,7 +25,9 @@ mod kind;
 mod limits;
 mod query;
 mod reader;
+mod refusal;
 mod rows;
+mod suspicion;
 mod table_map;
 mod transaction;
 
@@ -50,6 +52,7 @@ use crate::wire::Endpoint;
 pub use error::{EventError, StopReason, StreamError};
 pub use event::{ColumnType, Ddl, StreamEvent, TableMap};
 pub use handle::{Lag, StreamHandle};
+pub use suspicion::Suspicions;
 
 /// Tells by database and table whose rows are wanted.
 pub type TableChoice = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
@@ -71,6 +74,8 @@ pub struct StreamOptions {
     pub tables: Option<TableChoice>,
     /// Memory for transactions that wait for the consumer.
     pub memory_bytes: usize,
+    /// What earlier streams of the migration found wrong.
+    pub suspicions: Suspicions,
 }
 
 impl std::fmt::Debug for StreamOptions {
@@ -96,6 +101,7 @@ impl StreamOptions {
             source: None,
             tables: None,
             memory_bytes: limits::MEMORY_BYTES,
+            suspicions: Suspicions::default(),
         }
     }
 
@@ -168,6 +174,8 @@ impl Stream {
             memory: Memory::new(options.memory_bytes),
             progress: Arc::clone(&progress),
             items: sender,
+            server_id: options.server_id,
+            suspicions: options.suspicions,
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(reader.run());

@@ -44,6 +44,10 @@ fn mysql_8(version: ServerVersion) -> bool {
     version.is_mysql_at_least(8, 0, 11)
 }
 
+fn mysql_8_2(version: ServerVersion) -> bool {
+    version.is_mysql_at_least(8, 2, 0)
+}
+
 fn mysql_5(version: ServerVersion) -> bool {
     version.is_mysql() && !mysql_8(version)
 }
@@ -205,6 +209,24 @@ const TARGET: &[Need] = &[
         mysql_8,
         "views, routines, triggers and events keep their definers (before 8.2: SET_USER_ID)",
     ),
+    Need {
+        level: Level::Warn,
+        ..need(
+            "ALLOW_NONEXISTENT_DEFINER",
+            &["ALLOW_NONEXISTENT_DEFINER", "SET_USER_ID", "SUPER"],
+            mysql_8_2,
+            "without it objects whose definer has no account on the source cannot be made",
+        )
+    },
+    Need {
+        level: Level::Warn,
+        ..need(
+            "ROLE_ADMIN",
+            &["ROLE_ADMIN", "SUPER"],
+            mysql_8,
+            "without it accounts do not get the roles that they have on the source",
+        )
+    },
     need(
         "SYSTEM_VARIABLES_ADMIN",
         &["SYSTEM_VARIABLES_ADMIN", "SUPER"],

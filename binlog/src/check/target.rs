@@ -126,15 +126,16 @@ async fn empty(target: &Server, scope: &Scope, report: &mut Report) -> Result<()
     Ok(())
 }
 
-/// Accounts whose way to log in the target does not have.
-pub(super) async fn accounts(
-    source: &Server,
-    target: &Server,
-    report: &mut Report,
-) -> Result<(), Failed> {
-    let plugins = target
-        .names("SELECT PLUGIN_NAME FROM information_schema.PLUGINS WHERE PLUGIN_STATUS = 'ACTIVE'")
-        .await?;
+/// An account of applications.
+pub(super) struct Account {
+    /// `user@host`.
+    name: String,
+    /// How it logs in.
+    plugin: String,
+}
+
+/// The source's accounts, without those that servers make for themselves.
+pub(super) async fn accounts_of(source: &Server) -> Result<Vec<Account>, Failed> {
     let rows = source
         .rows(
             "SELECT User, Host, plugin FROM mysql.user
@@ -144,17 +145,34 @@ pub(super) async fn accounts(
         )
         .await
         .map_err(Failed::sql("reading the accounts"))?;
-    let mut lost = Vec::new();
-    for row in rows {
+    let account = |row: &crate::wire::TextRow| {
+        let (user, host) = (row.text(0).unwrap_or_default(), row.text(1).unwrap_or("%"));
         let plugin = match row.text(2) {
             None | Some("") => "mysql_native_password",
             Some(plugin) => plugin,
         };
-        if !plugins.iter().any(|there| there == plugin) {
-            let (user, host) = (row.text(0).unwrap_or_default(), row.text(1).unwrap_or("%"));
-            lost.push(format!("{user}@{host} ({plugin})"));
+        Account {
+            name: format!("{user}@{host}"),
+            plugin: plugin.to_owned(),
         }
-    }
+    };
+    Ok(rows.iter().map(account).collect())
+}
+
+/// Accounts whose way to log in the target does not have.
+pub(super) async fn accounts(
+    accounts: &[Account],
+    target: &Server,
+    report: &mut Report,
+) -> Result<(), Failed> {
+    let plugins = target
+        .names("SELECT PLUGIN_NAME FROM information_schema.PLUGINS WHERE PLUGIN_STATUS = 'ACTIVE'")
+        .await?;
+    let lost: Vec<String> = accounts
+        .iter()
+        .filter(|account| !plugins.contains(&account.plugin))
+        .map(|account| format!("{} ({})", account.name, account.plugin))
+        .collect();
     if lost.is_empty() {
         report.ok(
             Side::Target,

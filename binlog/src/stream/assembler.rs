@@ -113,6 +113,11 @@ impl Assembler {
         }
     }
 
+    /// Up to where it has read.
+    pub(super) fn place(&self) -> &BinlogFile {
+        &self.position.file
+    }
+
     /// Takes an event as it came.
     pub(super) fn push(&mut self, bytes: Bytes) -> Result<Option<Output>, StreamError> {
         let event = Event::parse(bytes, self.format.checksum);

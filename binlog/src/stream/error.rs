@@ -62,6 +62,12 @@ pub enum EventError {
     /// Its checksum does not fit its bytes.
     #[error("the checksum does not fit the event")]
     Checksum,
+    /// The same at every reading.
+    #[error(
+        "the checksum does not fit the event, {0} times in a row: the source's log file is damaged \
+         there. Look for faults of its disk and memory; the copy must start again"
+    )]
+    Damaged(u32),
     /// Its length is not the one it tells.
     #[error("the event tells {told} bytes and has {has}")]
     Length {
@@ -102,6 +108,9 @@ pub enum StreamError {
     /// The connection broke, or the server stopped sending.
     #[error("the connection to the source's log broke")]
     Wire(#[from] WireError),
+    /// The source told that nothing more will come, as one does that shuts down.
+    #[error("the source ended the stream")]
+    EndedBySource,
     /// Nothing came, not even a heartbeat.
     #[error("the source sent nothing for {0} s, not even a heartbeat")]
     Silent(u64),
@@ -130,6 +139,28 @@ pub enum StreamError {
         "the source has the server_id {0}, which the stream would use; give the source another"
     )]
     ServerId(u32),
+    /// Another connection reads the log under our number: one of ours that broke and whose end the
+    /// source has not noticed, or somebody else's.
+    #[error("the source has another reader with the server_id {0} still")]
+    NumberTaken(u32),
+    /// Somebody else reads the log under our number.
+    #[error(
+        "another replica of the source has the server_id {0}, which the stream uses: the source \
+         ends one when the other connects. SHOW REPLICAS (SHOW SLAVE HOSTS) on the source names its \
+         replicas; give that one another server_id, or stop the other pointsman"
+    )]
+    Clash(u32),
+    /// The source cannot read its own log.
+    #[error(
+        "the source cannot read its log behind {file}: {message}. Look into its error log; if the \
+         file is damaged the copy must start again"
+    )]
+    Unreadable {
+        /// Where the last event ended that came.
+        file: BinlogFile,
+        /// What the source says.
+        message: String,
+    },
     /// The source has no log.
     #[error("the source writes no binary log; start it with log_bin")]
     NoLog,
@@ -158,6 +189,8 @@ impl StreamError {
             Self::Connect(_)
             | Self::Identity(_)
             | Self::Wire(_)
+            | Self::EndedBySource
+            | Self::NumberTaken(_)
             | Self::Silent(_)
             | Self::Disk(_)
             | Self::Ended => true,
@@ -166,6 +199,7 @@ impl StreamError {
             Self::Event { source, .. } => match source {
                 EventError::Checksum => true,
                 EventError::Length { .. }
+                | EventError::Damaged(_)
                 | EventError::Field(_)
                 | EventError::Stop(_)
                 | EventError::Compressed(_) => false,
@@ -174,6 +208,8 @@ impl StreamError {
             | Self::Rewound(_)
             | Self::OtherSource { .. }
             | Self::ServerId(_)
+            | Self::Clash(_)
+            | Self::Unreadable { .. }
             | Self::NoLog => false,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
@@ -9,7 +10,8 @@ use tokio::time::timeout;
 use super::assembler::{Assembler, Output};
 use super::error::StreamError;
 use super::handle::Progress;
-use super::limits;
+use super::suspicion::Suspicions;
+use super::{limits, refusal};
 use crate::position::Position;
 use crate::wire::{Conn, ServerError, WireError};
 
@@ -17,9 +19,6 @@ use crate::wire::{Conn, ServerError, WireError};
 const EVENT: u8 = 0x00;
 const END: u8 = 0xfe;
 const ERROR: u8 = 0xff;
-
-/// The server cannot send the log: `ER_MASTER_FATAL_ERROR_READING_BINLOG`.
-const FATAL_READING: u16 = 1236;
 
 /// Memory is counted in units of so many bytes.
 const UNIT_BYTES: usize = 1024;
@@ -63,12 +62,16 @@ pub(super) struct Reader {
     pub(super) memory: Memory,
     pub(super) progress: Arc<Progress>,
     pub(super) items: mpsc::Sender<Result<Item, StreamError>>,
+    /// Our number as a replica.
+    pub(super) server_id: u32,
+    pub(super) suspicions: Suspicions,
 }
 
 impl Reader {
     /// Reads until the log ends, an error, or nobody takes what was read.
     pub(super) async fn run(mut self) {
         let Err(error) = self.read().await;
+        let error = self.suspicions.judge(error, self.server_id, Instant::now());
         tracing::debug!(%error, "the source's log ended");
         if self.items.send(Err(error)).await.is_err() {
             tracing::debug!("nobody waits for the end of the stream");
@@ -97,7 +100,8 @@ impl Reader {
             match event.split_to(1.min(event.len())).first() {
                 Some(&EVENT) => {}
                 Some(&ERROR) => return Err(self.refused(&event)),
-                Some(&END) | None => return Err(WireError::Closed.into()),
+                Some(&END) => return Err(StreamError::EndedBySource),
+                None => return Err(WireError::Closed.into()),
                 Some(&first) => {
                     let expected = "an event of the log";
                     return Err(WireError::Unexpected { first, expected }.into());
@@ -147,16 +151,6 @@ impl Reader {
             Ok(error) => error,
             Err(error) => return WireError::from(error).into(),
         };
-        let text = error.message.to_ascii_lowercase();
-        // MariaDB: a GTID that it never made; all: a place behind the file's end.
-        let rewound = ["which is not in the", "> file size"];
-        if error.code == FATAL_READING && rewound.iter().any(|word| text.contains(word)) {
-            return StreamError::Rewound(error.message);
-        }
-        let gone = ["purged", "could not find", "not found in", "missing"];
-        if error.code == FATAL_READING && gone.iter().any(|word| text.contains(word)) {
-            return StreamError::Purged(error.message);
-        }
-        WireError::from(error).into()
+        refusal::judge(error, self.server_id, self.assembler.place())
     }
 }

@@ -25,7 +25,7 @@ use binlog::schema::setup::migration_id;
 use binlog::session::{
     ClientTls, ListenerTls, LocalInfile, PasswordLearning, Relay, RelayOptions, TlsDemand,
 };
-use binlog::stream::{Stream, StreamOptions, TableChoice};
+use binlog::stream::{Stream, StreamOptions, Suspicions, TableChoice};
 use binlog::wire::{Endpoint, Secret, SqlConn};
 use router::cutover::Resolution;
 use router::cutover::standing::Standing;
@@ -51,6 +51,8 @@ pub(crate) struct MySql {
     source: Endpoint,
     target: Option<Endpoint>,
     relay: Arc<Relay>,
+    /// What went wrong with earlier streams.
+    suspicions: Suspicions,
 }
 
 impl MySql {
@@ -177,6 +179,7 @@ impl Engine for MySql {
             source,
             target,
             relay,
+            suspicions: Suspicions::default(),
         })
     }
 
@@ -266,6 +269,7 @@ impl Engine for MySql {
             source: Some(start.stream.source.clone()),
             spool_limit_bytes: spool.limit.0,
             tables: Some(self.choice()),
+            suspicions: self.suspicions.clone(),
             ..StreamOptions::new(position, server_id(&start.id), folder)
         };
         let opened = Stream::open(&self.source, options).await;
