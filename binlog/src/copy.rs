@@ -18,12 +18,14 @@
 //! A broken connection to the target rolls back the range in work and it is done again. Whether a
 //! commit that got no answer took place is told by the bookkeeping in the same transaction.
 
+mod document;
 mod error;
 mod lines;
 mod pipe;
 mod plan;
 mod progress;
 mod records;
+mod row;
 pub mod snapshot;
 mod target;
 mod throttle;
@@ -44,9 +46,11 @@ pub use snapshot::Snapshot;
 use crate::name::quote_identifier;
 use crate::schema::catalog::Table;
 use crate::schema::error::SchemaError;
+use crate::version::Flavour;
 use crate::wire::{Endpoint, SqlConn};
 use plan::Measured;
 use throttle::Throttle;
+pub use values::Documents;
 use worker::{Ended, Shared, Worker};
 
 /// How to copy.
@@ -66,6 +70,8 @@ pub struct CopyOptions {
     pub retry_pause: Duration,
     /// What comes with the rows when the target does not allow `LOAD DATA LOCAL`.
     pub loading: Loading,
+    /// How JSON documents travel.
+    pub documents: Documents,
 }
 
 /// How rows are written.
@@ -87,6 +93,7 @@ impl Default for CopyOptions {
             retries: 10,
             retry_pause: Duration::from_millis(200),
             loading: Loading::LoadData,
+            documents: Documents::Text,
         }
     }
 }
@@ -102,6 +109,17 @@ pub async fn loading_of(target: &SqlConn) -> Result<Loading, SchemaError> {
         Some("1" | "ON") => Loading::LoadData,
         Some(_) | None => Loading::Insert,
     })
+}
+
+/// How documents travel between these servers. MariaDB's are text; MySQL before 8.0.4 does not tell
+/// the types of all values of one.
+#[must_use]
+pub fn documents_of(source: &SqlConn, target: &SqlConn) -> Documents {
+    let tells = source.version().is_mysql_at_least(8, 0, 4);
+    match target.version().flavour {
+        Flavour::MySql if tells => Documents::Typed,
+        Flavour::MySql | Flavour::MariaDb => Documents::Text,
+    }
 }
 
 /// Copies the tables that are not yet recorded as copied.

@@ -77,6 +77,19 @@ pub enum CopyError {
         /// The warnings, without values.
         warnings: String,
     },
+    /// A JSON document that no statement makes on the target.
+    #[error(
+        "a document in column {column} of table {table} cannot be carried: {why}; store it again \
+         on the source without that value (or as text), or leave the table out"
+    )]
+    Document {
+        /// The table.
+        table: QualifiedName,
+        /// The column.
+        column: String,
+        /// What stands in the way, without values.
+        why: String,
+    },
     /// The bookkeeping on the target failed.
     #[error("the copy's bookkeeping failed")]
     Records(#[from] SchemaError),
@@ -110,6 +123,7 @@ impl CopyError {
             | Self::Refused { .. }
             | Self::CountMismatch { .. }
             | Self::ValuesChanged { .. }
+            | Self::Document { .. }
             | Self::WorkerPanicked => Remedy::None,
         }
     }

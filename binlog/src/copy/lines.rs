@@ -6,6 +6,16 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::values::Carriage;
 
+/// One field of a tuple.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Field<'a> {
+    Null,
+    /// The source's bytes.
+    Value(Carriage, &'a [u8]),
+    /// SQL that makes the value.
+    Expression(&'a str),
+}
+
 /// The format of the lines; written into the statement, since defaults depend on `sql_mode`.
 pub(super) const LINE_FORMAT: &str =
     r"FIELDS TERMINATED BY '\t' OPTIONALLY ENCLOSED BY '' ESCAPED BY '\\' LINES TERMINATED BY '\n'";
@@ -52,21 +62,24 @@ fn escape_of(byte: u8) -> Option<u8> {
 }
 
 /// Appends one row as a tuple of literals.
-pub(super) fn put_tuple<'a>(
-    fields: impl Iterator<Item = (Carriage, Option<&'a [u8]>)>,
-    out: &mut BytesMut,
-) {
+pub(super) fn put_tuple<'a>(fields: impl Iterator<Item = Field<'a>>, out: &mut BytesMut) {
     out.put_u8(b'(');
-    for (at, (carriage, field)) in fields.enumerate() {
+    put_list(fields, out);
+    out.put_u8(b')');
+}
+
+/// Appends one row as a list of literals.
+pub(super) fn put_list<'a>(fields: impl Iterator<Item = Field<'a>>, out: &mut BytesMut) {
+    for (at, field) in fields.enumerate() {
         if at > 0 {
             out.put_u8(b',');
         }
         match field {
-            None => out.put_slice(b"NULL"),
-            Some(bytes) => put_literal(carriage, bytes, out),
+            Field::Null => out.put_slice(b"NULL"),
+            Field::Value(carriage, bytes) => put_literal(carriage, bytes, out),
+            Field::Expression(sql) => out.put_slice(sql.as_bytes()),
         }
     }
-    out.put_u8(b')');
 }
 
 fn put_literal(carriage: Carriage, bytes: &[u8], out: &mut BytesMut) {
@@ -79,7 +92,7 @@ fn put_literal(carriage: Carriage, bytes: &[u8], out: &mut BytesMut) {
         }
         // Digits as bytes too: converted to a wide character set they would be no number.
         Carriage::Bytes | Carriage::Ordinal { .. } => put_hex(bytes, out),
-        Carriage::Json => {
+        Carriage::Json | Carriage::Document => {
             out.put_slice(b"CONVERT(");
             put_hex(bytes, out);
             out.put_slice(b" USING utf8mb4)");
@@ -132,8 +145,8 @@ impl Pieces {
     }
 
     /// What is left.
-    pub(super) fn rest(self) -> Bytes {
-        self.buffer.freeze()
+    pub(super) fn rest(&mut self) -> Bytes {
+        std::mem::take(&mut self.buffer).freeze()
     }
 }
 
@@ -200,16 +213,17 @@ mod tests {
     fn tuples_hold_bytes_as_hex_and_numbers_as_they_are() {
         let mut out = BytesMut::new();
         let fields = [
-            (Carriage::Plain, Some(b"-1.50".as_slice())),
-            (Carriage::Bytes, Some(b"\xff'\\".as_slice())),
-            (Carriage::Bytes, Some(b"".as_slice())),
-            (Carriage::Json, Some(b"{}".as_slice())),
-            (Carriage::Bytes, None),
+            Field::Value(Carriage::Plain, b"-1.50"),
+            Field::Value(Carriage::Bytes, b"\xff'\\"),
+            Field::Value(Carriage::Bytes, b""),
+            Field::Value(Carriage::Json, b"{}"),
+            Field::Expression("CAST('1' AS JSON)"),
+            Field::Null,
         ];
         put_tuple(fields.into_iter(), &mut out);
         assert_eq!(
             &out[..],
-            b"('-1.50',x'ff275c','',CONVERT(x'7b7d' USING utf8mb4),NULL)"
+            b"('-1.50',x'ff275c','',CONVERT(x'7b7d' USING utf8mb4),CAST('1' AS JSON),NULL)"
         );
     }
 

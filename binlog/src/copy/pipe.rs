@@ -5,15 +5,12 @@ use tokio::sync::mpsc;
 
 use super::Loading;
 use super::error::{Fault, fault};
-use super::lines::{Pieces, put_line, put_tuple};
 use super::plan::{Job, TablePlan};
 use super::progress::TableProgress;
-use super::target::{Piece, opening};
+use super::row::{self, Batch, Ready, Row};
+use super::target::Piece;
 use super::throttle::Throttle;
-use crate::wire::{SqlConn, TextRow};
-
-/// The size of a piece; an INSERT statement is as large, or one row larger.
-const PIECE_BYTES: usize = 256 << 10;
+use crate::wire::SqlConn;
 
 /// Rows and bytes of one job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,67 +41,47 @@ impl Pipe<'_> {
         let failed = |error| fault(Side::Source, table, error);
         let query = self.plan.query(job);
         let mut rows = source.query_streamed(&query).await.map_err(failed)?;
-        let mut buffer = Pieces::new(PIECE_BYTES);
-        let mut pending = Counts::default();
-        let head = opening(self.plan, self.loading);
+        let mut usual = Batch::new(self.plan, self.loading);
+        let mut typed = Batch::new(self.plan, Loading::Insert);
+        let mut refused = None;
         while let Some(row) = rows.next().await.map_err(failed)? {
-            if pieces.is_closed() {
+            if pieces.is_closed() || refused.is_some() {
                 continue;
             }
-            self.put(&row, pending.rows, &head, &mut buffer);
-            pending.rows += 1;
-            pending.bytes += size_of(&row);
-            if let Some(text) = buffer.full() {
-                self.hand_on(text, &mut pending, &pieces, counted).await;
+            let full = match row::read(self.plan, &row) {
+                Ok(Row::Usual) => usual.put_usual(self.plan, &row),
+                Ok(Row::Typed(documents)) => typed.put_typed(self.plan, &row, &documents),
+                Ok(Row::Held(documents, held)) => {
+                    Some(row::held_piece(self.plan, &row, &documents, &held))
+                }
+                Err(error) => {
+                    refused = Some(error);
+                    None
+                }
+            };
+            if let Some(ready) = full {
+                self.hand_on(ready, &pieces, counted).await;
             }
         }
-        if pending.rows > 0 {
-            self.hand_on(buffer.rest(), &mut pending, &pieces, counted)
-                .await;
+        if let Some(error) = refused {
+            return Err(Fault::Definite(error));
+        }
+        for batch in [usual, typed] {
+            if let Some(ready) = batch.rest() {
+                self.hand_on(ready, &pieces, counted).await;
+            }
         }
         Ok(())
     }
 
-    fn put(&self, row: &TextRow, rows_before: u64, head: &str, buffer: &mut Pieces) {
-        let lanes = &self.plan.lanes;
-        let out = buffer.buffer();
-        match self.loading {
-            Loading::LoadData => {
-                put_line((0..lanes.len()).map(|index| row.bytes(index)), out);
-            }
-            Loading::Insert => {
-                if rows_before == 0 {
-                    out.extend_from_slice(head.as_bytes());
-                } else {
-                    out.extend_from_slice(b",");
-                }
-                let fields = lanes.iter().enumerate();
-                let fields = fields.map(|(index, lane)| (lane.carriage, row.bytes(index)));
-                put_tuple(fields, out);
-            }
-        }
-    }
-
-    async fn hand_on(
-        &self,
-        text: bytes::Bytes,
-        pending: &mut Counts,
-        pieces: &mpsc::Sender<Piece>,
-        counted: &mut Counts,
-    ) {
-        let Counts { rows, bytes } = std::mem::take(pending);
-        self.throttle.take(text.len()).await;
-        if pieces.send(Piece { text, rows }).await.is_ok() {
+    async fn hand_on(&self, ready: Ready, pieces: &mpsc::Sender<Piece>, counted: &mut Counts) {
+        let Ready { piece, bytes } = ready;
+        let rows = piece.rows;
+        self.throttle.take(piece.text.len()).await;
+        if pieces.send(piece).await.is_ok() {
             counted.rows += rows;
             counted.bytes += bytes;
             self.progress.add(rows, bytes);
         }
     }
-}
-
-fn size_of(row: &TextRow) -> u64 {
-    let bytes: usize = (0..row.len())
-        .map(|index| row.bytes(index).map_or(0, <[u8]>::len))
-        .sum();
-    u64::try_from(bytes).unwrap_or(u64::MAX)
 }

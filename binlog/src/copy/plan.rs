@@ -102,7 +102,7 @@ impl Plan {
                 Some(_) | None => Reading::Whole,
             };
             plans.push(TablePlan {
-                lanes: values::lanes(&table),
+                lanes: values::lanes(&table, options.documents),
                 table,
                 reading,
                 ranges_left: AtomicUsize::new(cut.len()),

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use router::Side;
 
+use super::document;
 use crate::name::QualifiedName;
 use crate::position::Position;
 use crate::schema::error::SchemaError;
@@ -146,7 +147,12 @@ async fn prepare_reader(source: &Endpoint, name: &str) -> Result<SqlConn, Schema
         side: Side::Source,
         source,
     })?;
-    let raw = client.execute("SET character_set_results = NULL").await;
-    raw.map_err(SchemaError::sql(Side::Source, "asking for text as it is"))?;
+    for setting in [
+        "SET character_set_results = NULL",
+        document::READER_SETTINGS,
+    ] {
+        let raw = client.execute(setting).await;
+        raw.map_err(SchemaError::sql(Side::Source, "asking for text as it is"))?;
+    }
     Ok(client)
 }

@@ -20,8 +20,21 @@ const SETTINGS: &str = "SET SESSION unique_checks = 0, SESSION foreign_key_check
 /// A piece of a table's rows, in the form that they are written in.
 #[derive(Debug)]
 pub(super) struct Piece {
+    pub(super) form: Form,
     pub(super) text: Bytes,
     pub(super) rows: u64,
+}
+
+/// How a piece is written.
+#[derive(Debug)]
+pub(super) enum Form {
+    /// Lines of `LOAD DATA`.
+    Lines,
+    /// A statement of its own, between others that prepare it and clear away.
+    Statement {
+        before: Vec<String>,
+        after: Vec<String>,
+    },
 }
 
 /// Opens a connection that writes rows.
@@ -55,19 +68,44 @@ pub(super) fn opening(plan: &TablePlan, loading: Loading) -> String {
     }
 }
 
-/// Writes pieces until there are no more, or, by `LOAD DATA`, until the statement is long enough.
-/// Gives the number of rows written and whether more may come.
+/// Writes pieces until there are no more, or until they are enough for one transaction. Gives the
+/// number of rows written and whether more may come.
 pub(super) async fn write(
     client: &SqlConn,
     plan: &TablePlan,
-    loading: Loading,
     pieces: &mut mpsc::Receiver<Piece>,
     bytes_max: Option<u64>,
 ) -> Result<(u64, More), Fault> {
-    match loading {
-        Loading::LoadData => load(client, plan, pieces, bytes_max).await,
-        Loading::Insert => insert(client, plan, pieces, bytes_max).await,
+    let mut rows = 0;
+    let mut bytes = 0_u64;
+    let mut next = pieces.recv().await;
+    while let Some(piece) = next.take() {
+        let left = bytes_max.map(|max| max.saturating_sub(bytes));
+        let written = match piece.form {
+            Form::Lines => load(client, plan, piece, pieces, left).await?,
+            Form::Statement {
+                ref before,
+                ref after,
+            } => insert(client, plan, &piece, (before, after)).await?,
+        };
+        rows += written.rows;
+        bytes += written.bytes;
+        next = written.next;
+        if next.is_none() {
+            if bytes_max.is_some_and(|max| bytes >= max) {
+                return Ok((rows, More::MayCome));
+            }
+            next = pieces.recv().await;
+        }
     }
+    Ok((rows, More::Never))
+}
+
+/// What one statement wrote, and a piece that it could not take.
+struct Written {
+    rows: u64,
+    bytes: u64,
+    next: Option<Piece>,
 }
 
 /// Whether more rows may come.
@@ -77,60 +115,68 @@ pub(super) enum More {
     Never,
 }
 
+/// Writes lines until others come, or enough of them.
 async fn load(
     client: &SqlConn,
     plan: &TablePlan,
+    first: Piece,
     pieces: &mut mpsc::Receiver<Piece>,
     bytes_max: Option<u64>,
-) -> Result<(u64, More), Fault> {
+) -> Result<Written, Fault> {
     let table = &plan.table.name;
     let failed = |source| fault(Side::Target, table, source);
-    let Some(first) = pieces.recv().await else {
-        return Ok((0, More::Never));
-    };
     let statement = opening(plan, Loading::LoadData);
     let mut load = client.begin_load(&statement).await.map_err(failed)?;
-    let mut sent_rows = 0;
-    let mut sent_bytes = 0_u64;
-    let mut next = Some(first);
-    let mut more = More::Never;
-    while let Some(piece) = next.take() {
-        sent_rows += piece.rows;
-        sent_bytes += u64::try_from(piece.text.len()).unwrap_or(u64::MAX);
+    let mut written = Written {
+        rows: 0,
+        bytes: 0,
+        next: Some(first),
+    };
+    while let Some(piece) = written.next.take() {
+        match piece.form {
+            Form::Lines => {}
+            Form::Statement { .. } => {
+                written.next = Some(piece);
+                break;
+            }
+        }
+        written.rows += piece.rows;
+        written.bytes += u64::try_from(piece.text.len()).unwrap_or(u64::MAX);
         load.send(&piece.text).await.map_err(failed)?;
-        if bytes_max.is_some_and(|max| sent_bytes >= max) {
-            more = More::MayCome;
+        if bytes_max.is_some_and(|max| written.bytes >= max) {
             break;
         }
-        next = pieces.recv().await;
+        written.next = pieces.recv().await;
     }
     let done = load.finish().await.map_err(failed)?;
     refuse_changes(client, table, done.warnings).await?;
-    same_count(table, sent_rows, done.affected_rows)?;
-    Ok((sent_rows, more))
+    same_count(table, written.rows, done.affected_rows)?;
+    Ok(written)
 }
 
 async fn insert(
     client: &SqlConn,
     plan: &TablePlan,
-    pieces: &mut mpsc::Receiver<Piece>,
-    bytes_max: Option<u64>,
-) -> Result<(u64, More), Fault> {
+    piece: &Piece,
+    (before, after): (&[String], &[String]),
+) -> Result<Written, Fault> {
     let table = &plan.table.name;
-    let mut rows = 0;
-    let mut bytes = 0_u64;
-    while let Some(piece) = pieces.recv().await {
-        let done = client.execute_bytes(&piece.text).await;
-        let done = done.map_err(|source| fault(Side::Target, table, source))?;
+    let failed = |source| fault(Side::Target, table, source);
+    for statement in before {
+        let done = client.execute(statement).await.map_err(failed)?;
         refuse_changes(client, table, done.warnings).await?;
-        same_count(table, piece.rows, done.affected_rows)?;
-        rows += piece.rows;
-        bytes += u64::try_from(piece.text.len()).unwrap_or(u64::MAX);
-        if bytes_max.is_some_and(|max| bytes >= max) {
-            return Ok((rows, More::MayCome));
-        }
     }
-    Ok((rows, More::Never))
+    let done = client.execute_bytes(&piece.text).await.map_err(failed)?;
+    refuse_changes(client, table, done.warnings).await?;
+    same_count(table, piece.rows, done.affected_rows)?;
+    for statement in after {
+        client.execute(statement).await.map_err(failed)?;
+    }
+    Ok(Written {
+        rows: piece.rows,
+        bytes: u64::try_from(piece.text.len()).unwrap_or(u64::MAX),
+        next: None,
+    })
 }
 
 /// Each value that does not fit is a warning: the target would store another one.

@@ -5,6 +5,7 @@
 //! form: a FLOAT as the DOUBLE that it equals (its text is rounded), ENUM and SET as numbers (the
 //! empty string of an invalid ENUM, index 0, looks like a label).
 
+use super::document;
 use crate::name::quote_identifier;
 use crate::schema::catalog::{Column, Table};
 use crate::schema::enum_labels;
@@ -24,6 +25,17 @@ pub(super) enum Carriage {
     Words,
     /// As text that must be told to be UTF-8.
     Json,
+    /// The same, with the types of the values inside of it at the end of the row.
+    Document,
+}
+
+/// How JSON documents travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Documents {
+    /// As text: one of the servers has no types inside of documents, or the source does not tell.
+    Text,
+    /// With the types of the values inside of them.
+    Typed,
 }
 
 /// How the target takes a column's values.
@@ -40,22 +52,25 @@ const ENUM_DIGITS_MAX: usize = 5;
 const SET_DIGITS_MAX: usize = 21;
 
 /// How a table's rows travel.
-pub(super) fn lanes(table: &Table) -> Vec<Lane> {
+pub(super) fn lanes(table: &Table, documents: Documents) -> Vec<Lane> {
     table
         .carried_columns()
         .map(|column| Lane {
             column: column.name.clone(),
-            carriage: carriage_of(column),
+            carriage: carriage_of(column, documents),
         })
         .collect()
 }
 
-fn carriage_of(column: &Column) -> Carriage {
+fn carriage_of(column: &Column, documents: Documents) -> Carriage {
     match column.data_type.as_str() {
         "float" | "double" | "real" => Carriage::Double,
         "enum" => ordinal(column, ENUM_DIGITS_MAX),
         "set" => ordinal(column, SET_DIGITS_MAX),
-        "json" => Carriage::Json,
+        "json" => match documents {
+            Documents::Text => Carriage::Json,
+            Documents::Typed => Carriage::Document,
+        },
         "uuid" | "inet4" | "inet6" => Carriage::Words,
         "tinyint" | "smallint" | "mediumint" | "int" | "integer" | "bigint" | "decimal"
         | "numeric" | "year" | "date" | "time" | "datetime" | "timestamp" => Carriage::Plain,
@@ -89,19 +104,28 @@ fn ordinal(column: &Column, digits_max: usize) -> Carriage {
 
 /// The list after SELECT.
 pub(super) fn select_list(lanes: &[Lane]) -> String {
-    let list: Vec<String> = lanes
-        .iter()
-        .map(|lane| {
-            let name = quote_identifier(&lane.column);
-            match lane.carriage {
-                Carriage::Plain | Carriage::Bytes | Carriage::Words | Carriage::Json => name,
-                // Not `+ 0`: that would lose the sign of -0.
-                Carriage::Double => format!("{name} * 1E0"),
-                Carriage::Ordinal { digits } => format!("LPAD({name} + 0, {digits}, '0')"),
-            }
-        })
-        .collect();
-    list.join(", ")
+    let fields = lanes.iter().map(|lane| {
+        let name = quote_identifier(&lane.column);
+        match lane.carriage {
+            Carriage::Plain
+            | Carriage::Bytes
+            | Carriage::Words
+            | Carriage::Json
+            | Carriage::Document => name,
+            // Not `+ 0`: that would lose the sign of -0.
+            Carriage::Double => format!("{name} * 1E0"),
+            Carriage::Ordinal { digits } => format!("LPAD({name} + 0, {digits}, '0')"),
+        }
+    });
+    let types =
+        documents(lanes).map(|(_, lane)| document::types_of(&quote_identifier(&lane.column)));
+    fields.chain(types).collect::<Vec<String>>().join(", ")
+}
+
+/// The lanes whose values' types follow the fields of a row, in their order.
+pub(super) fn documents(lanes: &[Lane]) -> impl Iterator<Item = (usize, &Lane)> {
+    let lanes = lanes.iter().enumerate();
+    lanes.filter(|(_, lane)| lane.carriage == Carriage::Document)
 }
 
 /// The list of columns of `LOAD DATA`, and what follows it.
@@ -111,7 +135,7 @@ pub(super) fn load_list(lanes: &[Lane]) -> String {
     for (at, lane) in lanes.iter().enumerate() {
         let name = quote_identifier(&lane.column);
         match lane.carriage {
-            Carriage::Words | Carriage::Json => {
+            Carriage::Words | Carriage::Json | Carriage::Document => {
                 list.push(format!("@v{at}"));
                 set.push(format!("{name} = CONVERT(@v{at} USING utf8mb4)"));
             }
@@ -158,7 +182,7 @@ mod tests {
 
     #[test]
     fn ordinals_never_look_like_labels() {
-        let of = |text| carriage_of(&column("e", text));
+        let of = |text| carriage_of(&column("e", text), Documents::Text);
         assert_eq!(of("enum('a','b')"), Carriage::Ordinal { digits: 1 });
         assert_eq!(of("enum('0','2')"), Carriage::Ordinal { digits: 2 });
         assert_eq!(of("enum('0','01')"), Carriage::Ordinal { digits: 3 });
@@ -179,7 +203,7 @@ mod tests {
                 let (name, column_type) = text.split_once(' ').unwrap();
                 let column = column(name, column_type);
                 Lane {
-                    carriage: carriage_of(&column),
+                    carriage: carriage_of(&column, Documents::Text),
                     column: column.name,
                 }
             })

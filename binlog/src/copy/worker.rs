@@ -146,7 +146,7 @@ impl Worker {
         let (sender, mut receiver) = mpsc::channel(PIECES_WAITING_MAX);
         let reading = pipe.read(&self.reader.client, job, sender, counted);
         let writing = async {
-            let written = job_end.write(shared.options.loading, &mut receiver).await;
+            let written = job_end.write(&mut receiver).await;
             // The reader then stops waiting for room.
             receiver.close();
             written
@@ -249,19 +249,14 @@ impl JobEnd<'_> {
         }
     }
 
-    async fn write(
-        &self,
-        loading: super::Loading,
-        pieces: &mut mpsc::Receiver<Piece>,
-    ) -> Result<u64, Fault> {
+    async fn write(&self, pieces: &mut mpsc::Receiver<Piece>) -> Result<u64, Fault> {
         let bytes_max = match &self.plan.reading {
             Reading::Whole => Some(COMMIT_BYTES),
             Reading::Ranges(_) => None,
         };
         let mut rows = 0;
         loop {
-            let (written, more) =
-                target::write(self.client, self.plan, loading, pieces, bytes_max).await?;
+            let (written, more) = target::write(self.client, self.plan, pieces, bytes_max).await?;
             rows += written;
             if more == More::Never {
                 return Ok(rows);

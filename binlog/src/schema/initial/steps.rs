@@ -17,6 +17,7 @@ use super::{InitialCopy, InitialDone, InitialError, InitialStep};
 use crate::copy::snapshot::{self, SnapshotOptions};
 use crate::copy::{self, CopyOptions, Remedy, Snapshot};
 use crate::name::{QualifiedName, some_of};
+use crate::version::Flavour;
 use crate::wire::SqlConn;
 
 /// How many snapshots one run takes before it gives up: each has copied at least what it began.
@@ -307,6 +308,7 @@ impl InitialCopy {
             range_bytes: self.options.range_bytes,
             program_name: self.options.program_name(),
             loading: copy::loading_of(ground.target).await?,
+            documents: copy::documents_of(ground.source, ground.target),
             ..CopyOptions::default()
         };
         if options.loading == copy::Loading::Insert {
@@ -316,6 +318,7 @@ impl InitialCopy {
                     .to_owned(),
             );
         }
+        self.warn_of_documents(ground, options.documents);
         for _ in 0..SNAPSHOTS_MAX {
             let current = match snapshot.take() {
                 Some(snapshot) => snapshot,
@@ -337,6 +340,29 @@ impl InitialCopy {
             }
         }
         Err(copy::CopyError::SnapshotLost.into())
+    }
+
+    /// Says what happens to documents whose values' types the source does not tell.
+    fn warn_of_documents(&self, ground: &Ground<'_>, documents: copy::Documents) {
+        let flavour = (
+            ground.source.version().flavour,
+            ground.target.version().flavour,
+        );
+        if documents == copy::Documents::Typed || flavour != (Flavour::MySql, Flavour::MySql) {
+            return;
+        }
+        let has_documents = ground.catalog.moved_tables().any(|table| {
+            let mut columns = table.carried_columns();
+            columns.any(|column| column.data_type == "json")
+        });
+        if has_documents {
+            self.warn(
+                "the source is too old to tell the types of the values in JSON documents \
+                 (MySQL 8.0.4 is needed), so documents travel as text: a DECIMAL in one becomes a \
+                 DOUBLE, dates and bytes become strings"
+                    .to_owned(),
+            );
+        }
     }
 
     /// The target has the structure of the start; a table that is not yet copied must still have

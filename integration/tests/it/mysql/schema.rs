@@ -9,6 +9,7 @@ use integration::mysql::{MySqlOptions, MySqlServer, Version};
 use router::words;
 
 mod cleanup;
+mod documents;
 mod resume;
 mod types;
 mod users;
