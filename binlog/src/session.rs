@@ -24,6 +24,7 @@ mod fatal;
 mod kill;
 mod limits;
 mod login;
+mod outside;
 mod packet;
 mod preparation;
 mod pulse;

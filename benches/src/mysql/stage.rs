@@ -58,7 +58,10 @@ impl Stage {
             threads: tables.min(4),
         };
         sysbench.prepare().await?;
-        let options = ProxyOptions::between_mysql(&source, &target, DATABASE);
+        // sysbench goes in clear, and mysql-router passes that on: so do we.
+        let in_clear =
+            |server: &MySqlServer| format!("{}?ssl-mode=DISABLED", server.url("root", DATABASE));
+        let options = ProxyOptions::new(in_clear(&source), Some(in_clear(&target)));
         Ok(Self {
             proxy: Proxy::start(options).await?,
             source,

@@ -274,7 +274,7 @@ impl Pump {
                 // It overtakes what waits for an idle moment.
                 Request::End => self.pending.push_front(request),
                 Request::Prepare(_)
-                | Request::Refresh(_)
+                | Request::Refresh(..)
                 | Request::Settle(_)
                 | Request::DropTwin(_)
                 | Request::EndWhenIdle => self.pending.push_back(request),

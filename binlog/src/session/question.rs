@@ -54,25 +54,30 @@ pub(super) fn lists_user_variables(version: ServerVersion) -> Known {
     }
 }
 
-/// From outside, about the session with this connection id: kind and name of what it has.
-pub(super) fn from_outside(id: u32) -> String {
+/// From outside, about the sessions with these connection ids: kind and name of what they have,
+/// and which it is. Without `autocommit` our own questions leave locks on the tables of the
+/// performance schema, which nobody can lock by a statement.
+pub(super) fn from_outside(ids: &[u32]) -> String {
+    let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
+    let ids = ids.join(", ");
     format!(
-        "SELECT 'variable' AS kind, HEX(v.VARIABLE_NAME) AS name \
+        "SELECT 'variable' AS kind, HEX(v.VARIABLE_NAME) AS name, t.PROCESSLIST_ID AS id \
            FROM performance_schema.user_variables_by_thread v \
-           JOIN performance_schema.threads t USING (THREAD_ID) WHERE t.PROCESSLIST_ID = {id} \
-         UNION ALL SELECT 'lock', CONCAT(l.OBJECT_TYPE, ' ', l.LOCK_TYPE) \
+           JOIN performance_schema.threads t USING (THREAD_ID) WHERE t.PROCESSLIST_ID IN ({ids}) \
+         UNION ALL SELECT 'lock', CONCAT(l.OBJECT_TYPE, ' ', l.LOCK_TYPE), t.PROCESSLIST_ID \
            FROM performance_schema.metadata_locks l \
            JOIN performance_schema.threads t ON t.THREAD_ID = l.OWNER_THREAD_ID \
-          WHERE t.PROCESSLIST_ID = {id} AND (l.OBJECT_TYPE = 'USER LEVEL LOCK' \
-             OR l.LOCK_DURATION <> 'STATEMENT') \
-         UNION ALL SELECT 'prepared', HEX(p.STATEMENT_NAME) \
+          WHERE t.PROCESSLIST_ID IN ({ids}) AND (l.OBJECT_TYPE = 'USER LEVEL LOCK' \
+             OR (l.LOCK_DURATION <> 'STATEMENT' \
+                 AND IFNULL(l.OBJECT_SCHEMA, '') <> 'performance_schema')) \
+         UNION ALL SELECT 'prepared', HEX(p.STATEMENT_NAME), t.PROCESSLIST_ID \
            FROM performance_schema.prepared_statements_instances p \
            JOIN performance_schema.threads t ON t.THREAD_ID = p.OWNER_THREAD_ID \
-          WHERE t.PROCESSLIST_ID = {id} AND p.STATEMENT_NAME IS NOT NULL \
-         UNION ALL SELECT 'temporary', '' \
+          WHERE t.PROCESSLIST_ID IN ({ids}) AND p.STATEMENT_NAME IS NOT NULL \
+         UNION ALL SELECT 'temporary', '', s.ID \
            FROM information_schema.innodb_session_temp_tablespaces s \
            JOIN information_schema.innodb_temp_table_info i ON i.SPACE = s.SPACE \
-          WHERE s.ID = {id} AND s.PURPOSE = 'USER'"
+          WHERE s.ID IN ({ids}) AND s.PURPOSE = 'USER'"
     )
 }
 

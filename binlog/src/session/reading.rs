@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::answer::Rows;
 use super::fatal::Fatal;
 use super::limits::VARIABLES_MAX;
+use super::outside::{self, OfAllSoon, Outside};
 use super::pump::Pump;
 use super::question;
 use super::registry::LegKey;
@@ -14,7 +15,7 @@ use super::state::{self, Counters, Reading, Setting, Unmovable, hex, text};
 use super::text::Words;
 use super::variables::Names;
 use crate::version::ServerVersion;
-use crate::wire::TextRow;
+use crate::wire::SqlConn;
 
 /// Seconds by which a session's clock may differ from its server's before it was set.
 const CLOCK_SLACK_S: f64 = 2.0;
@@ -33,12 +34,22 @@ impl From<Fatal> for Halt {
     }
 }
 
+/// Which session is read.
+#[derive(Debug)]
+pub(super) struct About {
+    pub(super) leg: LegKey,
+    /// The commands that it ran.
+    pub(super) ran: u64,
+    /// What its server tells about all sessions, where that is asked.
+    pub(super) of_all: Option<OfAllSoon>,
+}
+
 /// Reads the state of an idle session.
-pub(super) async fn read(pump: &mut Pump, relay: &Relay, leg: LegKey) -> Result<Reading, Fatal> {
+pub(super) async fn read(pump: &mut Pump, relay: &Relay, about: About) -> Result<Reading, Fatal> {
     let mut reader = StateReader {
         pump,
         relay,
-        leg,
+        about,
         reading: Reading::default(),
     };
     match Box::pin(reader.read()).await {
@@ -51,38 +62,37 @@ pub(super) async fn read(pump: &mut Pump, relay: &Relay, leg: LegKey) -> Result<
 struct StateReader<'a> {
     pump: &'a mut Pump,
     relay: &'a Relay,
-    leg: LegKey,
+    about: About,
     reading: Reading,
 }
 
 impl StateReader<'_> {
     async fn read(&mut self) -> Result<(), Halt> {
         let unreadable = || Halt::Unreadable("08001".to_owned());
-        let helper = self
-            .relay
-            .servers
-            .helper_of(self.relay, self.leg.side)
-            .await;
+        let side = self.about.leg.side;
+        let helper = self.relay.servers.helper_of(self.relay, side).await;
         let helper = helper.ok_or_else(unreadable)?;
         let version = helper.sql.version();
-        let globals = self.relay.servers.globals(self.relay, self.leg.side).await;
+        let globals = self.relay.servers.globals(self.relay, side).await;
         let globals = globals.ok_or_else(unreadable)?;
+        // First: our questions to the session take locks of their own.
         let outside = match question::tells_others(version) {
-            Known::Yes => {
-                let asked = helper.sql.query(&question::from_outside(self.leg.id)).await;
-                Some(asked.map_err(|error| {
-                    tracing::warn!(%error, "a session's state cannot be asked from outside");
-                    Halt::Unreadable("HY000".to_owned())
-                })?)
-            }
+            Known::Yes => Some(self.outside(&helper.sql).await?),
             Known::No => None,
         };
-        let counters = Counters::read(&self.ask(question::COUNTERS).await?);
-        let shown = self.ask(question::VARIABLES).await?;
-        self.reading.replay.settings = state::settings(&shown, &globals);
-        self.basics().await?;
+        let lists = question::lists_user_variables(version);
+        let mut questions = vec![question::COUNTERS, question::VARIABLES, question::BASICS];
+        if lists == Known::Yes {
+            questions.push(question::MARIADB_USER_VARIABLES);
+        }
+        let mut answers = self.ask_all(&questions).await?.into_iter();
+        let mut answer = || answers.next().unwrap_or_default();
+        let counters = Counters::read(&answer());
+        self.reading.replay.settings = state::settings(&answer(), &globals);
+        self.basics(&answer());
+        let listed = (lists == Known::Yes).then(answer);
         match &outside {
-            Some(rows) => self.note_outside(rows),
+            Some(outside) => self.note_outside(outside),
             None => self.look_inside(version, &counters).await?,
         }
         if counters.exceeds("Com_prepare_sql", "Com_dealloc_sql") && outside.is_none() {
@@ -92,22 +102,43 @@ impl StateReader<'_> {
             Some(statements) => self.reading.replay.statements = statements,
             None => self.reading.add(Unmovable::PreparedStatement),
         }
-        let names = self.variable_names(version, outside.as_deref()).await?;
+        let names = self.variable_names(outside.as_ref(), listed.as_ref());
         self.variables(names).await
     }
 
-    async fn ask(&mut self, sql: &str) -> Result<Rows, Halt> {
-        match self.pump.ask(sql).await? {
-            Ok(rows) => Ok(rows),
-            Err(error) => {
-                tracing::warn!(%error, "a session does not answer for its state");
-                Err(Halt::Unreadable(error.sqlstate))
-            }
+    /// What the server tells others of this session: told of all, or asked for this one.
+    async fn outside(&mut self, helper: &SqlConn) -> Result<Outside, Halt> {
+        let (leg, ran) = (self.about.leg, self.about.ran);
+        if let Some(soon) = self.about.of_all.take()
+            && let Some(of_all) = outside::soon(soon).await
+            && let Some(outside) = of_all.of(leg, ran)
+        {
+            return Ok(outside);
         }
+        Outside::ask(helper, &[leg.id]).await.map_err(|error| {
+            tracing::warn!(%error, "a session's state cannot be asked from outside");
+            Halt::Unreadable("HY000".to_owned())
+        })
     }
 
-    async fn basics(&mut self) -> Result<(), Halt> {
-        let rows = self.ask(question::BASICS).await?;
+    /// Asks several questions in one round trip.
+    async fn ask_all(&mut self, questions: &[&str]) -> Result<Vec<Rows>, Halt> {
+        let answers = self.pump.ask(questions).await?;
+        let answers = answers.into_iter().map(|answer| {
+            answer.map_err(|error| {
+                tracing::warn!(%error, "a session does not answer for its state");
+                Halt::Unreadable(error.sqlstate)
+            })
+        });
+        answers.collect()
+    }
+
+    async fn ask(&mut self, sql: &str) -> Result<Rows, Halt> {
+        let mut answers = self.ask_all(&[sql]).await?;
+        Ok(answers.pop().unwrap_or_default())
+    }
+
+    fn basics(&mut self, rows: &Rows) {
         let row = rows.rows.first().map(Vec::as_slice).unwrap_or_default();
         let schema = text(row, 0).and_then(hex).unwrap_or_default();
         if !self.relay.moves_database(&schema) {
@@ -131,18 +162,17 @@ impl StateReader<'_> {
                 value: id.to_owned(),
             });
         }
-        Ok(())
     }
 
-    fn note_outside(&mut self, rows: &[TextRow]) {
-        for row in rows {
-            match (row.text(0), row.text(1).unwrap_or_default()) {
-                (Some("lock"), what) if what.starts_with("USER LEVEL LOCK") => {
+    fn note_outside(&mut self, outside: &Outside) {
+        for found in outside.of(self.about.leg.id) {
+            match found {
+                ("lock", what) if what.starts_with("USER LEVEL LOCK") => {
                     self.reading.add(Unmovable::UserLock);
                 }
-                (Some("lock"), _) => self.reading.add(Unmovable::TableLock),
-                (Some("prepared"), _) => self.reading.add(Unmovable::PreparedStatement),
-                (Some("temporary"), _) => self.reading.add(Unmovable::TemporaryTable),
+                ("lock", _) => self.reading.add(Unmovable::TableLock),
+                ("prepared", _) => self.reading.add(Unmovable::PreparedStatement),
+                ("temporary", _) => self.reading.add(Unmovable::TemporaryTable),
                 (_, _) => {}
             }
         }
@@ -188,25 +218,25 @@ impl StateReader<'_> {
     }
 
     /// The names of the session's user variables; `None` when they cannot be told.
-    async fn variable_names(
-        &mut self,
-        version: ServerVersion,
-        outside: Option<&[TextRow]>,
-    ) -> Result<Option<Vec<String>>, Halt> {
+    fn variable_names(
+        &self,
+        outside: Option<&Outside>,
+        listed: Option<&Rows>,
+    ) -> Option<Vec<String>> {
         let decoded = |digits: &str| String::from_utf8(hex(digits)?).ok();
-        if let Some(rows) = outside {
-            let variables = rows.iter().filter(|row| row.text(0) == Some("variable"));
-            return Ok(variables.map(|row| row.text(1).and_then(decoded)).collect());
+        if let Some(outside) = outside {
+            let all = outside.of(self.about.leg.id);
+            let variables = all.filter(|(kind, _)| *kind == "variable");
+            return variables.map(|(_, name)| decoded(name)).collect();
         }
-        if question::lists_user_variables(version) == Known::Yes {
-            let rows = self.ask(question::MARIADB_USER_VARIABLES).await?;
+        if let Some(rows) = listed {
             let names = rows.rows.iter();
-            return Ok(names.map(|row| text(row, 0).and_then(decoded)).collect());
+            return names.map(|row| text(row, 0).and_then(decoded)).collect();
         }
-        Ok(match &self.pump.variables {
+        match &self.pump.variables {
             Names::All(names) => Some(names.iter().cloned().collect()),
             Names::Unknown => None,
-        })
+        }
     }
 
     async fn variables(&mut self, names: Option<Vec<String>>) -> Result<(), Halt> {

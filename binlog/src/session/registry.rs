@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use router::Side;
 use tokio::sync::{mpsc, oneshot};
 
+use super::outside::OfAllSoon;
 use super::state::Unmovable;
 
 /// The number of a session, unique for the life of the program.
@@ -143,7 +144,7 @@ pub(super) enum Request {
     /// Read the state and have a twin ready.
     Prepare(oneshot::Sender<()>),
     /// Read the state again if the client ran something since, and bring the twin up to date.
-    Refresh(oneshot::Sender<()>),
+    Refresh(oneshot::Sender<()>, OfAllSoon),
     /// Go over to the serving side and close what belongs to the other.
     Settle(oneshot::Sender<()>),
     /// Close the twin: the migration is over or given up.
@@ -171,7 +172,7 @@ impl Request {
         match self {
             Self::End => When::Now,
             Self::Prepare(_) => When::IdleInTurn,
-            Self::Refresh(_) | Self::Settle(_) | Self::DropTwin(_) | Self::EndWhenIdle => {
+            Self::Refresh(..) | Self::Settle(_) | Self::DropTwin(_) | Self::EndWhenIdle => {
                 When::Idle
             }
         }
@@ -182,7 +183,7 @@ impl Request {
     pub(super) fn can_wait(&self) -> bool {
         match self {
             Self::Prepare(_) => true,
-            Self::Refresh(_)
+            Self::Refresh(..)
             | Self::Settle(_)
             | Self::DropTwin(_)
             | Self::EndWhenIdle
@@ -194,7 +195,7 @@ impl Request {
     pub(super) fn is_awaited(&self) -> bool {
         match self {
             Self::Prepare(done)
-            | Self::Refresh(done)
+            | Self::Refresh(done, _)
             | Self::Settle(done)
             | Self::DropTwin(done) => !done.is_closed(),
             Self::EndWhenIdle | Self::End => true,
@@ -214,8 +215,10 @@ pub(super) struct Entry {
     state: AtomicU64,
     /// Milliseconds since `born` of the moment when it began its transaction, if it is in one.
     transaction_since: AtomicU64,
-    /// Whether the client ran something since the state was read.
-    dirty: AtomicBool,
+    /// Commands that the client ran. Only the session's own thread counts.
+    ran: AtomicU64,
+    /// The same when the state was read.
+    read: AtomicU64,
     pub(super) legs: Mutex<Legs>,
     pub(super) unmovable: Mutex<Vec<Unmovable>>,
     pub(super) requests: mpsc::Sender<Request>,
@@ -243,7 +246,8 @@ impl Entry {
             born: Instant::now(),
             state: AtomicU64::new(SessionState::Idle.code()),
             transaction_since: AtomicU64::new(0),
-            dirty: AtomicBool::new(false),
+            ran: AtomicU64::new(0),
+            read: AtomicU64::new(0),
             legs: Mutex::new(Legs {
                 current: new.leg,
                 twin: None,
@@ -276,15 +280,23 @@ impl Entry {
 
     #[inline]
     pub(super) fn mark_dirty(&self) {
-        self.dirty.store(true, Ordering::Relaxed);
+        let ran = self.ran.load(Ordering::Relaxed).wrapping_add(1);
+        // Behind the change of the state: who sees the new count sees that, too.
+        self.ran.store(ran, Ordering::Release);
+    }
+
+    /// How many commands the client ran, as a mark of the session's state while it is idle.
+    pub(super) fn ran(&self) -> u64 {
+        self.ran.load(Ordering::Acquire)
     }
 
     pub(super) fn mark_read(&self) {
-        self.dirty.store(false, Ordering::Relaxed);
+        self.read.store(self.ran(), Ordering::Relaxed);
     }
 
+    /// Whether the client ran something since the state was read.
     pub(super) fn is_dirty(&self) -> bool {
-        self.dirty.load(Ordering::Relaxed)
+        self.ran() != self.read.load(Ordering::Relaxed)
     }
 
     /// For how long it has been in its state.

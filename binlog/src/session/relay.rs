@@ -12,11 +12,12 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 use router::{Side, Switch};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::fatal::Fatal;
 use super::login::Remembered;
+use super::outside::OfAll;
 use super::registry::{Entry, Registry, Request, SessionId, SessionInfo};
 use super::servers::Servers;
 use super::state::Unmovable;
@@ -303,8 +304,19 @@ impl Relay {
     /// # Cancel safety
     /// As [`Relay::prepare_twins`].
     pub async fn refresh_changed(&self, patience: Duration) -> TwinReport {
-        self.ask_all(patience, Request::Refresh, Entry::is_dirty)
-            .await;
+        let mut changed = self.registry.all();
+        changed.retain(|entry| entry.is_dirty());
+        // One question about all of them; then each is asked about itself.
+        let (told, of_all) = watch::channel(None);
+        let telling = async move {
+            let asked = timeout(patience, OfAll::ask(self, &changed)).await;
+            if let Ok(Some(of_all)) = asked {
+                told.send_replace(Some(Arc::new(of_all)));
+            }
+        };
+        let request = |done| Request::Refresh(done, of_all.clone());
+        let asking = self.ask_all(patience, request, Entry::is_dirty);
+        tokio::join!(telling, asking);
         self.twin_report()
     }
 

@@ -75,6 +75,8 @@ pub(super) struct Servers {
     /// When the other side was asked in vain.
     other_failed: Mutex<Option<Instant>>,
     globals: Mutex<Option<Globals>>,
+    /// Only one question for them at a time.
+    asking_globals: tokio::sync::Mutex<()>,
 }
 
 /// Names and values of global variables.
@@ -209,13 +211,18 @@ impl Servers {
 
     /// The global variables of a side, if it serves.
     pub(super) async fn globals(&self, relay: &Relay, side: Side) -> Option<Variables> {
-        let fresh = self
-            .globals
-            .lock()
-            .clone()
-            .filter(|globals| globals.side == side && globals.read.elapsed() < GLOBALS_AGE_MAX);
-        if let Some(globals) = fresh {
-            return Some(globals.values);
+        let fresh = || {
+            let kept = self.globals.lock().clone()?;
+            let is_fresh = kept.side == side && kept.read.elapsed() < GLOBALS_AGE_MAX;
+            is_fresh.then_some(kept.values)
+        };
+        if let Some(values) = fresh() {
+            return Some(values);
+        }
+        // Many sessions want them at once; one asks.
+        let _turn = self.asking_globals.lock().await;
+        if let Some(values) = fresh() {
+            return Some(values);
         }
         let helper = self.helper_of(relay, side).await?;
         let rows = helper.sql.query("SHOW GLOBAL VARIABLES").await.ok()?;

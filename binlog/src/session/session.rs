@@ -16,10 +16,11 @@ use super::face::Face;
 use super::fatal::Fatal;
 use super::limits::GOODBYE_TIMEOUT;
 use super::login::Doorstep;
+use super::outside::OfAllSoon;
 use super::packet;
 use super::preparation::{Plan, Preparation, Prepared};
 use super::pump::{Due, Present, Pump, Stop};
-use super::reading;
+use super::reading::{self, About};
 use super::registry::{Entry, LegKey, Request, SessionState};
 use super::relay::Relay;
 use super::serve::{open_leg, put_ok};
@@ -199,12 +200,12 @@ impl Session {
         self.entry.set_state(SessionState::Ours);
         match due.request {
             Request::Prepare(done) => {
-                self.begin_preparation().await?;
+                self.begin_preparation(None).await?;
                 self.finish_with_preparation(done, due.turn);
             }
-            Request::Refresh(done) => {
+            Request::Refresh(done, of_all) => {
                 if self.entry.is_dirty() {
-                    self.begin_preparation().await?;
+                    self.begin_preparation(Some(of_all)).await?;
                 }
                 self.finish_with_preparation(done, None);
             }
@@ -228,9 +229,9 @@ impl Session {
 
     /// Reads the state if it may have changed, and begins to prepare a twin that is like it. The
     /// client is served on while the twin is opened.
-    async fn begin_preparation(&mut self) -> Result<(), Fatal> {
+    async fn begin_preparation(&mut self, of_all: Option<OfAllSoon>) -> Result<(), Fatal> {
         self.settle_preparation().await;
-        self.read_state().await?;
+        self.read_state(of_all).await?;
         let side = self.pump.side().other();
         if self.reading.unmovable.is_empty() {
             self.preparation = self.plan(side).map(Plan::begin);
@@ -290,10 +291,14 @@ impl Session {
         prepared.waiting.into_iter().for_each(finish);
     }
 
-    async fn read_state(&mut self) -> Result<(), Fatal> {
+    async fn read_state(&mut self, of_all: Option<OfAllSoon>) -> Result<(), Fatal> {
         if self.entry.is_dirty() {
-            let leg = self.entry.legs.lock().current;
-            self.reading = reading::read(&mut self.pump, &self.relay, leg).await?;
+            let about = About {
+                leg: self.entry.legs.lock().current,
+                ran: self.entry.ran(),
+                of_all,
+            };
+            self.reading = reading::read(&mut self.pump, &self.relay, about).await?;
             self.entry.mark_read();
         }
         self.entry
@@ -364,7 +369,7 @@ impl Session {
     /// before the hold is made up for here.
     async fn twin_for(&mut self, side: Side) -> Result<Twin, Fatal> {
         self.settle_preparation().await;
-        self.read_state().await.map_err(|_gone| {
+        self.read_state(None).await.map_err(|_gone| {
             // The server that knows the state is gone, and with it what it knew.
             cannot_move(&Unmovable::Unreadable("08S01".to_owned()))
         })?;

@@ -15,9 +15,13 @@ use super::Pump;
 const READ_BYTES: usize = 16 * 1024;
 
 impl Pump {
-    /// Asks a question in text form. Only between two commands with an idle server.
-    pub(in crate::session) async fn ask(&mut self, sql: &str) -> Result<Answer, Fatal> {
-        let exchange = Box::pin(self.exchange(sql));
+    /// Asks questions in text form, all at once; the answers in their order. Only between two
+    /// commands with an idle server.
+    pub(in crate::session) async fn ask(
+        &mut self,
+        questions: &[&str],
+    ) -> Result<Vec<Answer>, Fatal> {
+        let exchange = Box::pin(self.exchange(questions));
         timeout(ASK_TIMEOUT, exchange)
             .await
             .unwrap_or_else(|_elapsed| {
@@ -27,17 +31,27 @@ impl Pump {
             })
     }
 
-    async fn exchange(&mut self, sql: &str) -> Result<Answer, Fatal> {
-        let mut question = BytesMut::with_capacity(sql.len() + 5);
-        let mut payload = BytesMut::with_capacity(sql.len() + 1);
-        payload.put_u8(code::QUERY);
-        payload.put_slice(sql.as_bytes());
-        packet::put(&payload, 0, &mut question);
+    async fn exchange(&mut self, questions: &[&str]) -> Result<Vec<Answer>, Fatal> {
+        let mut out = BytesMut::new();
+        for sql in questions {
+            let mut payload = BytesMut::with_capacity(sql.len() + 1);
+            payload.put_u8(code::QUERY);
+            payload.put_slice(sql.as_bytes());
+            packet::put(&payload, 0, &mut out);
+        }
         let sent = async {
-            self.server.write_all(&question).await?;
+            self.server.write_all(&out).await?;
             self.server.flush().await
         };
         sent.await.map_err(|_gone| Fatal::ServerGone)?;
+        let mut answers = Vec::with_capacity(questions.len());
+        while answers.len() < questions.len() {
+            answers.push(self.answer().await?);
+        }
+        Ok(answers)
+    }
+
+    async fn answer(&mut self) -> Result<Answer, Fatal> {
         let mut collector = Collector::new(self.pulse.eof());
         loop {
             let packet = self.next_from_server().await?;

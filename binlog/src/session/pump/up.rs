@@ -271,8 +271,8 @@ impl Pump {
                 Err(MustWait) => Verdict::MustWait,
                 Ok(side) if side != self.side => Verdict::Move(side),
                 Ok(_same) => {
-                    self.entry.mark_dirty();
                     self.entry.set_state(SessionState::Active);
+                    self.entry.mark_dirty();
                     Verdict::Through
                 }
             };

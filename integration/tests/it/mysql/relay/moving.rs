@@ -33,6 +33,9 @@ async fn carries_its_state(from: Version, to: Version) {
     }
     let before = ask(&client, STATE).await;
     client.execute("COMMIT").await.unwrap();
+    house.relay.prepare_twins(PATIENCE).await;
+    // Our own questions leave nothing behind, without `autocommit` neither.
+    client.execute("DO 1").await.unwrap();
     let report = house.relay.prepare_twins(PATIENCE).await;
     assert_eq!((report.ready, &report.unmovable[..]), (1, &[][..]));
     // What is said between the preparation and the switch is carried too.
@@ -209,4 +212,57 @@ async fn mysql_transactions_are_waited_for_also_those_that_an_error_hides() {
 #[tokio::test]
 async fn mariadb_transactions_are_waited_for_also_those_that_an_error_hides() {
     waits_for_transactions(Version::MariaDb118).await;
+}
+
+/// All are asked about at once; none gets what is another's.
+async fn many_sessions_keep_their_own(from: Version, to: Version) {
+    let house = House::pair(from, to).await;
+    let mut clients = Vec::new();
+    for number in 0..9 {
+        let client = house.client().await;
+        client
+            .execute(&format!("SET @mine = {number}"))
+            .await
+            .unwrap();
+        clients.push(client);
+    }
+    let report = house.relay.prepare_twins(PATIENCE).await;
+    assert_eq!((report.ready, &report.unmovable[..]), (9, &[][..]));
+    for (number, client) in clients.iter().enumerate() {
+        let sql = format!("SET @mine = @mine + 100, @also_{number} = {number}");
+        client.execute(&sql).await.unwrap();
+    }
+    // The last two cannot move any more, and it is known which.
+    let stays = "CREATE TEMPORARY TABLE tt (a int)";
+    clients[7].execute(stays).await.unwrap();
+    clients[8].execute("DO GET_LOCK('l', 1)").await.unwrap();
+    let report = house.move_points().await;
+    assert_eq!(report.ready, 7, "{report:?}");
+    let reasons: Vec<_> = report.unmovable.into_iter().map(|(_, why)| why).collect();
+    assert_eq!(
+        reasons,
+        [vec![Unmovable::TemporaryTable], vec![Unmovable::UserLock]]
+    );
+    for (number, client) in clients[..7].iter().enumerate() {
+        let sql = format!("SELECT @mine, @also_{number}, @also_{}", (number + 1) % 7);
+        let expected = format!("{}\t{number}\tNULL", 100 + number);
+        assert_eq!(ask(client, &sql).await, expected);
+        let target = house.target.as_ref().unwrap();
+        assert_eq!(port(client).await, target.port());
+    }
+}
+
+#[tokio::test]
+async fn many_mysql_sessions_that_changed_keep_what_is_their_own() {
+    many_sessions_keep_their_own(Version::MySql97, Version::MySql97).await;
+}
+
+#[tokio::test]
+async fn many_mysql_5_6_sessions_that_changed_keep_what_is_their_own() {
+    many_sessions_keep_their_own(Version::MySql56, Version::MySql97).await;
+}
+
+#[tokio::test]
+async fn many_mariadb_sessions_that_changed_keep_what_is_their_own() {
+    many_sessions_keep_their_own(Version::MariaDb1011, Version::MariaDb118).await;
 }
