@@ -18,6 +18,7 @@
 //! A broken connection to the target rolls back the range in work and it is done again. Whether a
 //! commit that got no answer took place is told by the bookkeeping in the same transaction.
 
+mod bounds;
 mod document;
 mod error;
 mod lines;
@@ -35,6 +36,7 @@ mod worker;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use router::Side;
 use tokio::task::JoinSet;
 
@@ -43,11 +45,11 @@ pub use progress::{CopyProgress, TableProgress, TableStatus};
 pub use records::{CopiedTable, copied_tables};
 pub use snapshot::Snapshot;
 
-use crate::name::quote_identifier;
 use crate::schema::catalog::Table;
 use crate::schema::error::SchemaError;
 use crate::version::Flavour;
 use crate::wire::{Endpoint, SqlConn};
+use bounds::Key;
 use plan::Measured;
 use throttle::Throttle;
 pub use values::Documents;
@@ -60,7 +62,7 @@ pub struct CopyOptions {
     pub workers: usize,
     /// The most that is read from the source, all workers together.
     pub bytes_per_second: Option<u64>,
-    /// A table larger than this is read in ranges of about this size, each one transaction.
+    /// A table larger than this is read in ranges of at most about this size, each one transaction.
     pub range_bytes: u64,
     /// Our name on the target.
     pub program_name: String,
@@ -138,7 +140,7 @@ pub async fn run(
     let copied = records.register(tables).await?;
     progress.begin(tables, &copied);
     let left = tables.iter().filter(|table| !copied.contains(&table.name));
-    let measured = measure(left, &snapshot, options).await?;
+    let measured = measure(left.collect(), &snapshot, options).await?;
     let plan = plan::Plan::new(measured, options);
     for table in plan.split_tables() {
         records.empty_split_table(table).await?;
@@ -179,38 +181,44 @@ pub async fn run(
     outcome
 }
 
-/// The smallest and largest keys of the tables that are worth reading in ranges.
+/// Where the tables that are worth it are cut into ranges; all readers look for it at once.
 async fn measure(
-    tables: impl Iterator<Item = &Table>,
+    tables: Vec<&Table>,
     snapshot: &Snapshot,
     options: &CopyOptions,
 ) -> Result<Vec<Measured>, CopyError> {
+    let range_bytes = plan::range_bytes(&tables, options);
+    let is_shared = snapshot.is_common() && options.workers > 1;
+    let mut large = Vec::new();
     let mut measured = Vec::new();
-    let reader = snapshot.readers.first().ok_or(CopyError::SnapshotLost)?;
     for table in tables {
-        let worth_it = snapshot.is_common() && plan::ranges_of(table, options) > 1;
-        let mut bounds = None;
-        if let Some(column) = plan::range_column(table).filter(|_| worth_it) {
-            let column = quote_identifier(&column.name);
-            let name = table.name.quoted();
-            let query = format!("SELECT MIN({column}), MAX({column}) FROM {name}");
-            let row = match reader.client.query_first(&query).await {
-                Ok(row) => row,
-                Err(source) => match error::fault(Side::Source, &table.name, source) {
-                    error::Fault::Transient(error) | error::Fault::Definite(error) => {
-                        return Err(error);
-                    }
-                    error::Fault::SnapshotGone | error::Fault::CopiedBefore => {
-                        return Err(CopyError::SnapshotLost);
-                    }
-                },
-            };
-            bounds = row.and_then(|row| Some((row.parse(0).ok()?, row.parse(1).ok()?)));
+        let ranges = plan::ranges_of(table, range_bytes);
+        match Key::of(table).filter(|_| is_shared && ranges > 1) {
+            Some(key) => large.push((table, key, ranges)),
+            None => measured.push(Measured {
+                table: table.clone(),
+                key: None,
+                cuts: Vec::new(),
+            }),
         }
-        measured.push(Measured {
-            table: table.clone(),
-            bounds,
-        });
     }
+    let left = Mutex::new(large);
+    let look = async |reader: &snapshot::Reader| {
+        let mut found = Vec::new();
+        loop {
+            let next = left.lock().pop();
+            let Some((table, key, ranges)) = next else {
+                return Ok::<_, CopyError>(found);
+            };
+            let cuts = bounds::find(&reader.client, table, &key, ranges).await?;
+            found.push(Measured {
+                table: table.clone(),
+                key: Some(key),
+                cuts,
+            });
+        }
+    };
+    let all = futures_util::future::try_join_all(snapshot.readers.iter().map(look)).await?;
+    measured.extend(all.into_iter().flatten());
     Ok(measured)
 }

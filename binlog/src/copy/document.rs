@@ -42,9 +42,6 @@ const SET_AT_ONCE: usize = 1_000;
 const DIGITS_MAX: usize = 65;
 const SCALE_MAX: usize = 30;
 
-/// Reads whole lists of types: they are cut otherwise.
-pub(super) const READER_SETTINGS: &str = "SET SESSION group_concat_max_len = 4294967295";
-
 /// The expression that gives the types of a column's documents: the letter of the document itself,
 /// those of the values in objects, a slash, those of the values in arrays.
 pub(super) fn types_of(column: &str) -> String {

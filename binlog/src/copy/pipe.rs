@@ -33,7 +33,7 @@ impl Pipe<'_> {
     pub(super) async fn read(
         &self,
         source: &SqlConn,
-        job: Job,
+        job: &Job,
         pieces: mpsc::Sender<Piece>,
         counted: &mut Counts,
     ) -> Result<(), Fault> {

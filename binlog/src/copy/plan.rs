@@ -6,12 +6,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 
 use super::CopyOptions;
+use super::bounds::{Bound, Key};
 use super::values::{self, Lane};
-use crate::name::quote_identifier;
-use crate::schema::catalog::{Column, Table};
+use crate::schema::catalog::Table;
 
 /// The most ranges of one table; they become longer instead.
 const RANGES_MAX: u64 = 16_384;
+
+/// How many ranges each worker would read if all were of the same size.
+const RANGES_A_WORKER: u64 = 4;
+
+/// Ranges are not made smaller than this for the workers' sake.
+const RANGE_BYTES_LEAST: u64 = 16 << 20;
 
 /// The list of jobs that all workers share.
 #[derive(Debug)]
@@ -34,20 +40,20 @@ pub(super) struct TablePlan {
 pub(super) enum Reading {
     /// By one connection, into an emptied table, with a commit now and then.
     Whole,
-    /// By several at once, in ranges of this column; one transaction each.
-    Ranges(String),
+    /// By several at once, in ranges of this key; one transaction each.
+    Ranges(Key),
 }
 
 /// One run through a table or a part of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Job {
     pub(super) table: usize,
     /// Number of the range; 0 for a whole table.
     pub(super) range: usize,
     /// The first key; `None` for an open beginning.
-    pub(super) from: Option<i128>,
+    pub(super) from: Option<Bound>,
     /// The key after the last; `None` for an open end.
-    pub(super) to: Option<i128>,
+    pub(super) to: Option<Bound>,
 }
 
 /// Whether the job that ended was its table's last.
@@ -59,31 +65,26 @@ pub(super) enum Completion {
     Range,
 }
 
-/// A table and the smallest and largest value of the column that its ranges are of.
+/// A table and where it is cut.
 #[derive(Debug)]
 pub(super) struct Measured {
     pub(super) table: Table,
-    pub(super) bounds: Option<(i128, i128)>,
-}
-
-/// The column by whose values a table can be read in ranges: the first of the primary key, if it
-/// is an integer.
-pub(super) fn range_column(table: &Table) -> Option<&Column> {
-    let primary = table.indexes.iter().find(|index| index.is_primary())?;
-    let column = table.column(primary.parts.first()?.column.as_deref()?)?;
-    let is_integer = matches!(
-        column.data_type.as_str(),
-        "tinyint" | "smallint" | "mediumint" | "int" | "bigint"
-    );
-    is_integer.then_some(column)
+    pub(super) key: Option<Key>,
+    pub(super) cuts: Vec<Bound>,
 }
 
 /// How many ranges a table is worth.
-pub(super) fn ranges_of(table: &Table, options: &CopyOptions) -> u64 {
-    if options.workers < 2 || range_column(table).is_none() {
-        return 1;
-    }
-    (table.bytes / options.range_bytes.max(1)).clamp(1, RANGES_MAX)
+pub(super) fn ranges_of(table: &Table, range_bytes: u64) -> u64 {
+    (table.bytes / range_bytes.max(1)).clamp(1, RANGES_MAX)
+}
+
+/// About how large a range is: the readers shall end at about the same time, but many small
+/// transactions cost more than they give.
+pub(super) fn range_bytes(tables: &[&Table], options: &CopyOptions) -> u64 {
+    let all: u64 = tables.iter().map(|table| table.bytes).sum();
+    let workers = u64::try_from(options.workers).unwrap_or(u64::MAX).max(1);
+    let share = all / workers.saturating_mul(RANGES_A_WORKER);
+    share.max(RANGE_BYTES_LEAST).min(options.range_bytes)
 }
 
 impl Plan {
@@ -94,13 +95,12 @@ impl Plan {
         });
         let mut jobs = VecDeque::new();
         let mut plans = Vec::new();
-        for (index, Measured { table, bounds }) in tables.into_iter().enumerate() {
-            let ranges = ranges_of(&table, options);
-            let cut = split(index, bounds, ranges);
-            let reading = match range_column(&table) {
-                Some(column) if cut.len() > 1 => Reading::Ranges(column.name.clone()),
+        for (index, Measured { table, key, cuts }) in tables.into_iter().enumerate() {
+            let reading = match key {
+                Some(key) if !cuts.is_empty() => Reading::Ranges(key),
                 Some(_) | None => Reading::Whole,
             };
+            let cut = jobs_of(index, &cuts);
             plans.push(TablePlan {
                 lanes: values::lanes(&table, options.documents),
                 table,
@@ -137,7 +137,7 @@ impl Plan {
         self.jobs.lock().push_front(job);
     }
 
-    pub(super) fn table(&self, job: Job) -> Option<&TablePlan> {
+    pub(super) fn table(&self, job: &Job) -> Option<&TablePlan> {
         self.tables.get(job.table)
     }
 }
@@ -153,41 +153,24 @@ impl TablePlan {
     }
 
     /// The query that reads a job's rows from the source.
-    pub(super) fn query(&self, job: Job) -> String {
+    pub(super) fn query(&self, job: &Job) -> String {
         let list = values::select_list(&self.lanes);
         let table = self.table.name.quoted();
         let list = if list.is_empty() { "1" } else { list.as_str() };
-        let Reading::Ranges(column) = &self.reading else {
-            return format!("SELECT {list} FROM {table}");
-        };
-        let column = quote_identifier(column);
-        let from = job.from.map(|from| format!("{column} >= {from}"));
-        let to = job.to.map(|to| format!("{column} < {to}"));
-        let bounds: Vec<String> = from.into_iter().chain(to).collect();
-        format!("SELECT {list} FROM {table} WHERE {}", bounds.join(" AND "))
+        match &self.reading {
+            Reading::Whole => format!("SELECT {list} FROM {table}"),
+            Reading::Ranges(key) => {
+                let condition = key.condition(job.from.as_ref(), job.to.as_ref());
+                format!("SELECT {list} FROM {table} WHERE {condition}")
+            }
+        }
     }
 }
 
-/// Cuts the values from the smallest to the largest into ranges that are open at both ends.
-fn split(table: usize, bounds: Option<(i128, i128)>, ranges: u64) -> Vec<Job> {
-    let whole = Job {
-        table,
-        range: 0,
-        from: None,
-        to: None,
-    };
-    let Some((smallest, largest)) = bounds else {
-        return vec![whole];
-    };
-    let ranges = i128::from(ranges);
-    // 64-bit bounds: nothing here comes near the limits of 128 bits.
-    let width = (largest - smallest) / ranges + 1;
-    let cuts: Vec<i128> = (1..ranges)
-        .map(|cut| smallest + cut * width)
-        .take_while(|cut| *cut <= largest)
-        .collect();
-    let starts = std::iter::once(None).chain(cuts.iter().copied().map(Some));
-    let ends = cuts.iter().copied().map(Some).chain([None]);
+/// The ranges between the cuts, open at both ends.
+fn jobs_of(table: usize, cuts: &[Bound]) -> Vec<Job> {
+    let starts = std::iter::once(None).chain(cuts.iter().cloned().map(Some));
+    let ends = cuts.iter().cloned().map(Some).chain([None]);
     starts
         .zip(ends)
         .enumerate()
@@ -202,40 +185,35 @@ fn split(table: usize, bounds: Option<(i128, i128)>, ranges: u64) -> Vec<Job> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
-    proptest! {
-        #[test]
-        fn every_key_is_in_exactly_one_range(
-            smallest in any::<i64>(),
-            span in any::<u64>(),
-            ranges in 1_u64..300,
-            probe in any::<i64>(),
-        ) {
-            let smallest = i128::from(smallest);
-            let largest = smallest + i128::from(span);
-            let jobs = split(0, Some((smallest, largest)), ranges);
-            prop_assert!(u64::try_from(jobs.len()).unwrap() <= ranges);
-            for key in [smallest, largest, i128::from(probe), smallest - 1, largest + 1] {
-                let holders = jobs.iter().filter(|job| {
-                    job.from.is_none_or(|from| key >= from) && job.to.is_none_or(|to| key < to)
-                });
-                prop_assert_eq!(holders.count(), 1);
-            }
-        }
+    #[test]
+    fn ranges_follow_each_other_without_a_gap() {
+        let bound = |number: u32| Bound::from([number.to_string()]);
+        let jobs = jobs_of(3, &[bound(5), bound(9)]);
+        let ends: Vec<_> = jobs
+            .iter()
+            .map(|job| (job.from.clone(), job.to.clone()))
+            .collect();
+        assert_eq!(
+            ends,
+            [
+                (None, Some(bound(5))),
+                (Some(bound(5)), Some(bound(9))),
+                (Some(bound(9)), None)
+            ]
+        );
+        assert_eq!(jobs_of(3, &[]).len(), 1);
     }
 
     #[test]
-    fn a_table_without_bounds_is_one_job() {
-        let whole = Job {
-            table: 3,
-            range: 0,
-            from: None,
-            to: None,
+    fn ranges_are_of_a_size_that_all_workers_share() {
+        let options = CopyOptions::default();
+        assert_eq!(range_bytes(&[], &options), RANGE_BYTES_LEAST);
+        let small = CopyOptions {
+            range_bytes: 1 << 10,
+            ..options
         };
-        assert_eq!(split(3, None, 9), [whole]);
-        assert_eq!(split(3, Some((5, 5)), 9), [whole]);
+        assert_eq!(range_bytes(&[], &small), 1 << 10);
     }
 }

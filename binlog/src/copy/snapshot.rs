@@ -23,7 +23,6 @@ use std::time::Duration;
 
 use router::Side;
 
-use super::document;
 use crate::name::QualifiedName;
 use crate::position::Position;
 use crate::schema::error::SchemaError;
@@ -140,6 +139,12 @@ impl Snapshot {
     }
 }
 
+/// Text comes as it is stored; lists of the types in a document come whole; a bound of a range may be
+/// a date that no calendar has.
+const READER_SETTINGS: &str = "SET SESSION character_set_results = NULL, \
+     SESSION group_concat_max_len = 4294967295, \
+     SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'";
+
 /// Prepares a connection for reading rows as bytes, in one snapshot.
 async fn prepare_reader(source: &Endpoint, name: &str) -> Result<SqlConn, SchemaError> {
     let opened = source.connect_sql(name).await;
@@ -147,12 +152,7 @@ async fn prepare_reader(source: &Endpoint, name: &str) -> Result<SqlConn, Schema
         side: Side::Source,
         source,
     })?;
-    for setting in [
-        "SET character_set_results = NULL",
-        document::READER_SETTINGS,
-    ] {
-        let raw = client.execute(setting).await;
-        raw.map_err(SchemaError::sql(Side::Source, "asking for text as it is"))?;
-    }
+    let raw = client.execute(READER_SETTINGS).await;
+    raw.map_err(SchemaError::sql(Side::Source, "asking for text as it is"))?;
     Ok(client)
 }

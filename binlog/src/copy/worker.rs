@@ -6,6 +6,7 @@ use std::sync::Arc;
 use router::Side;
 use tokio::sync::mpsc;
 
+use super::bounds::Bound;
 use super::error::{Fault, fault};
 use super::pipe::{Counts, Pipe};
 use super::plan::{Completion, Job, Plan, Reading, TablePlan};
@@ -64,13 +65,13 @@ impl Worker {
     pub(super) async fn run(mut self) -> Result<Ended, CopyError> {
         let shared = Arc::clone(&self.shared);
         while let Some(job) = shared.plan.next_job() {
-            let Some(plan) = shared.plan.table(job) else {
+            let Some(plan) = shared.plan.table(&job) else {
                 continue;
             };
             let Some(progress) = shared.progress.table(&plan.table.name) else {
                 continue;
             };
-            if self.copy(job, plan, &progress).await? == Ended::SnapshotGone {
+            if self.copy(&job, plan, &progress).await? == Ended::SnapshotGone {
                 shared.plan.give_back(job);
                 return Ok(Ended::SnapshotGone);
             }
@@ -89,7 +90,7 @@ impl Worker {
     /// Copies one job, again while that makes sense.
     async fn copy(
         &mut self,
-        job: Job,
+        job: &Job,
         plan: &TablePlan,
         progress: &TableProgress,
     ) -> Result<Ended, CopyError> {
@@ -120,7 +121,7 @@ impl Worker {
 
     async fn try_copy(
         &mut self,
-        job: Job,
+        job: &Job,
         plan: &TablePlan,
         progress: &TableProgress,
         counted: &mut Counts,
@@ -209,7 +210,7 @@ async fn run_all(client: &SqlConn, plan: &TablePlan, statements: &[String]) -> R
 struct JobEnd<'a> {
     client: &'a SqlConn,
     plan: &'a TablePlan,
-    job: Job,
+    job: &'a Job,
     reader: &'a Reader,
 }
 
@@ -224,16 +225,17 @@ impl JobEnd<'_> {
                 run_all(self.client, self.plan, &["START TRANSACTION".to_owned()]).await
             }
             Reading::Ranges(_) => {
-                let bound = |bound: Option<i128>| {
-                    bound.map_or_else(|| "NULL".to_owned(), |bound| format!("'{bound}'"))
+                let bound = |bound: &Option<Bound>| match bound {
+                    Some(literals) => quote_literal(&literals.join(", ")),
+                    None => "NULL".to_owned(),
                 };
                 let insert = format!(
                     "INSERT INTO pointsman.copied_range VALUES ({}, {}, {}, {}, {}, {}, 0, 0)",
                     quote_literal(&name.schema),
                     quote_literal(&name.name),
                     self.job.range,
-                    bound(self.job.from),
-                    bound(self.job.to),
+                    bound(&self.job.from),
+                    bound(&self.job.to),
                     quote_literal(&self.reader.position.to_string()),
                 );
                 run_all(self.client, self.plan, &["START TRANSACTION".to_owned()]).await?;

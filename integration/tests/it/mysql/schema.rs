@@ -10,6 +10,7 @@ use router::words;
 
 mod cleanup;
 mod documents;
+mod ranges;
 mod resume;
 mod types;
 mod users;
