@@ -6,8 +6,9 @@
 //! * An event that is not on the list (the module `kind`) ends the stream with an error that names
 //!   it. Checksums are verified, every length is checked.
 //! * A position that is handed on never includes a transaction that was not.
-//! * Memory is bounded: what the consumer does not take is left to the source, whose log keeps it;
-//!   a transaction that is larger than its share goes to a file.
+//! * Memory is bounded: what the consumer does not take goes to a spool on the local disk, and when
+//!   that is full it is left to the source, whose log keeps it; a transaction that is larger than
+//!   its share has a file of its own.
 //!
 //! # What it does not
 //! It does not reconnect: after an error that [`StreamError::is_transient`] tells to be one, whoever
@@ -24,6 +25,7 @@ mod handle;
 mod kind;
 mod limits;
 mod query;
+mod queue;
 mod reader;
 mod refusal;
 mod rows;
@@ -34,15 +36,19 @@ mod transaction;
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use router::spool::SpoolError;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use self::assembler::{Assembler, Output};
 use self::handle::Progress;
 use self::kind::Kind;
-use self::reader::{Item, Memory, Reader};
+use self::queue::{Held, Queue, QueueOptions, Taken};
+use self::reader::Reader;
 use self::rows::{Layout, Rows};
 use self::transaction::{Kept, Transaction};
 use crate::position::Position;
@@ -124,7 +130,7 @@ impl StreamOptions {
 /// A log that is being read.
 #[derive(Debug)]
 pub struct Stream {
-    items: mpsc::Receiver<Result<Item, StreamError>>,
+    queue: Arc<Queue>,
     progress: Arc<Progress>,
     tables: HashMap<u64, Described>,
     current: Option<Current>,
@@ -135,10 +141,29 @@ pub struct Stream {
     _reader: JoinSet<()>,
 }
 
+/// Opens the queue. A stream that was just dropped may still hold its folder for a moment.
+async fn open_queue(options: &StreamOptions) -> Result<Arc<Queue>, StreamError> {
+    let begun = Instant::now();
+    loop {
+        let opened = Queue::open(QueueOptions {
+            memory_bytes: options.memory_bytes,
+            folder: options.folder.clone(),
+            disk_bytes: options.spool_limit_bytes,
+        });
+        match opened {
+            Err(SpoolError::InUse { .. }) if begun.elapsed() < limits::SPOOL_WAIT => {
+                sleep(Duration::from_millis(20)).await;
+            }
+            opened => return Ok(opened?),
+        }
+    }
+}
+
 /// A table whose map came.
 #[derive(Debug)]
 struct Described {
-    map: Arc<TableMap>,
+    /// As it came.
+    body: Bytes,
     layout: Layout,
 }
 
@@ -148,7 +173,7 @@ struct Current {
     transaction: Box<Transaction>,
     rows: Option<(u64, u16, Rows)>,
     /// Until all of it was given.
-    _memory: OwnedSemaphorePermit,
+    _memory: Held,
 }
 
 impl Stream {
@@ -159,7 +184,7 @@ impl Stream {
     pub async fn open(endpoint: &Endpoint, options: StreamOptions) -> Result<Self, StreamError> {
         let dump = Box::pin(dump::open(endpoint, &options)).await?;
         let progress = Arc::new(Progress::new(&options.start, dump.conn.thread_id()));
-        let (sender, items) = mpsc::channel(limits::TRANSACTIONS_MAX);
+        let queue = open_queue(&options).await?;
         let wanted = options.tables.clone();
         let reader = Reader {
             conn: dump.conn,
@@ -171,16 +196,15 @@ impl Stream {
                 }),
                 options.folder.clone(),
             ),
-            memory: Memory::new(options.memory_bytes),
             progress: Arc::clone(&progress),
-            items: sender,
+            queue: Arc::clone(&queue),
             server_id: options.server_id,
             suspicions: options.suspicions,
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(reader.run());
         Ok(Self {
-            items,
+            queue,
             progress,
             tables: HashMap::new(),
             current: None,
@@ -201,7 +225,7 @@ impl Stream {
     /// Whether it has ended, so that nothing will come that is not here already.
     #[must_use]
     pub fn has_failed(&self) -> bool {
-        self.failed || self.items.is_closed()
+        self.failed || self.queue.has_ended()
     }
 
     /// The next event.
@@ -221,14 +245,7 @@ impl Stream {
             }
             let advanced = match self.current.take() {
                 Some(current) => self.advance(current),
-                None => match self.items.recv().await {
-                    Some(Ok(item)) => {
-                        self.begin(item);
-                        Ok(())
-                    }
-                    Some(Err(error)) => Err(error),
-                    None => Err(StreamError::Ended),
-                },
+                None => self.queue.pop().await.map(|taken| self.begin(taken)),
             };
             if let Err(error) = advanced {
                 self.failed = true;
@@ -237,8 +254,8 @@ impl Stream {
         }
     }
 
-    fn begin(&mut self, item: Item) {
-        match item.output {
+    fn begin(&mut self, taken: Taken) {
+        match taken.output {
             Output::Idle(position) => self.ready.push_back(StreamEvent::Idle { position }),
             Output::Transaction(transaction) => {
                 self.progress.count_consumed();
@@ -251,7 +268,7 @@ impl Stream {
                 self.current = Some(Current {
                     transaction,
                     rows: None,
-                    _memory: item.memory,
+                    _memory: taken.held,
                 });
             }
         }
@@ -305,12 +322,16 @@ impl Stream {
     ) -> Result<Option<(u64, u16, Rows)>, EventError> {
         match Kind::of(kept.code)? {
             Kind::TableMap => {
-                let (id, map) = table_map::parse(&kept.body, short_ids)?;
-                if self.tables.get(&id).is_none_or(|known| *known.map != map) {
+                // Most are the same again.
+                let id = table_map::id(&kept.body, short_ids)?;
+                let same = |known: &Described| known.body == kept.body;
+                if !self.tables.get(&id).is_some_and(same) {
+                    let map = table_map::parse(&kept.body, short_ids)?;
                     let layout = Layout::of(&map)?;
                     let map = Arc::new(map);
                     let described = Described {
-                        map: Arc::clone(&map),
+                        // A copy, since the other one is a part of something larger.
+                        body: Bytes::copy_from_slice(&kept.body),
                         layout,
                     };
                     self.tables.insert(id, described);

@@ -22,3 +22,4 @@ pub mod port;
 pub mod proxy;
 pub mod scratch;
 pub mod server;
+pub mod small_disk;

@@ -7,6 +7,7 @@
 //!
 //! Nothing here does input or output but for large transactions' files.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
@@ -36,6 +37,17 @@ pub(super) enum Output {
     Transaction(Box<Transaction>),
     /// There is nothing more before this position.
     Idle(Position),
+}
+
+impl Output {
+    /// Bytes that it holds in memory.
+    pub(super) fn memory_bytes(&self) -> usize {
+        const POSITION_BYTES: usize = 256;
+        match self {
+            Self::Transaction(transaction) => transaction.memory_bytes() + POSITION_BYTES,
+            Self::Idle(_) => POSITION_BYTES,
+        }
+    }
 }
 
 /// How a transaction is named.
@@ -241,7 +253,8 @@ impl Assembler {
     fn heartbeat(&mut self, event: &Event) -> Option<Output> {
         let name = std::str::from_utf8(&event.body).ok()?;
         let place = BinlogFile::new(name, event.end.into());
-        if self.group.is_some() || place <= self.position.file || place.parts().is_none() {
+        let is_later = place.partial_cmp(&self.position.file) == Some(Ordering::Greater);
+        if self.group.is_some() || !is_later {
             return None;
         }
         self.position.file = place;
@@ -501,7 +514,7 @@ impl Assembler {
         if !matches!(position.gtids, Gtids::MySql(_)) {
             let first = self.prepared.values().map(|prepared| &prepared.start);
             let first = first.reduce(|first, other| match other.partial_cmp(first) {
-                Some(std::cmp::Ordering::Less) => other,
+                Some(Ordering::Less) => other,
                 Some(_) | None => first,
             });
             position.reread = first.map(|start| {
@@ -549,3 +562,6 @@ impl From<std::io::Error> for Failure {
         Self::Disk(error)
     }
 }
+
+#[cfg(test)]
+mod tests;

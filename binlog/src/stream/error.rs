@@ -2,6 +2,7 @@
 
 use std::io;
 
+use router::spool::SpoolError;
 use thiserror::Error;
 
 use crate::position::BinlogFile;
@@ -174,8 +175,14 @@ pub enum StreamError {
         source: EventError,
     },
     /// The local disk.
-    #[error("a large transaction cannot be kept on the local disk")]
+    #[error("a large transaction cannot be kept on the local disk; make room for all of it")]
     Disk(#[from] io::Error),
+    /// What waits for the target.
+    #[error("the spool on the local disk failed")]
+    Spool(#[from] SpoolError),
+    /// The spool gives something else than it was given.
+    #[error("the spool on the local disk was changed by somebody else")]
+    Spooled,
     /// The stream has ended before.
     #[error("the stream has ended")]
     Ended,
@@ -193,6 +200,8 @@ impl StreamError {
             | Self::NumberTaken(_)
             | Self::Silent(_)
             | Self::Disk(_)
+            | Self::Spool(_)
+            | Self::Spooled
             | Self::Ended => true,
             Self::Sql { source, .. } => source.server().is_none(),
             // A bit that flipped on the way is right the next time; a log that lies is not.

@@ -20,6 +20,8 @@ pub(super) struct Progress {
     acknowledged: Mutex<Position>,
     transactions_received: AtomicU64,
     transactions_consumed: AtomicU64,
+    /// Why the reader waits for space, while it does; a sentence for the operator.
+    waits_for_space: Mutex<Option<String>>,
     backend_id: u32,
 }
 
@@ -59,10 +61,11 @@ impl StreamHandle {
         self.progress.waiting() > 0
     }
 
-    /// Why nothing more is taken from the source, while there is no space for it.
+    /// Why nothing more is taken from the source, while there is no space for it: the disk is full,
+    /// or the spool has come to its limit. The source keeps its log by its own rules meanwhile.
     #[must_use]
     pub fn waits_for_space(&self) -> Option<String> {
-        None
+        self.progress.waits_for_space.lock().clone()
     }
 
     /// Id of the source's connection that sends the log, which a fence must spare.
@@ -89,12 +92,17 @@ impl Progress {
             acknowledged: Mutex::new(start.clone()),
             transactions_received: AtomicU64::new(0),
             transactions_consumed: AtomicU64::new(0),
+            waits_for_space: Mutex::new(None),
             backend_id,
         }
     }
 
     pub(super) fn received(&self) -> Position {
         self.received.lock().clone()
+    }
+
+    pub(super) fn note_waiting_for_space(&self, why: Option<String>) {
+        *self.waits_for_space.lock() = why;
     }
 
     /// The position never goes back: a server may begin to read before what it sends.

@@ -47,10 +47,15 @@ pub(super) fn table_id(fields: &mut Fields<'_>, short: bool) -> Result<u64, Fiel
     }
 }
 
-/// Reads a table map.
-pub(super) fn parse(body: &[u8], short_ids: bool) -> Result<(u64, TableMap), EventError> {
+/// The table's number in the body of a table map.
+pub(super) fn id(body: &[u8], short_ids: bool) -> Result<u64, EventError> {
+    Ok(table_id(&mut Fields::new(body), short_ids)?)
+}
+
+/// Reads a table map, but for its number.
+pub(super) fn parse(body: &[u8], short_ids: bool) -> Result<TableMap, EventError> {
     let mut fields = Fields::new(body);
-    let (id, schema, table) = read_names(&mut fields, short_ids)?;
+    let (_id, schema, table) = read_names(&mut fields, short_ids)?;
     let count = fields.lenenc_int()?;
     if count > COLUMNS_MAX {
         return Err(FieldError("it has more columns than a table can").into());
@@ -72,14 +77,11 @@ pub(super) fn parse(body: &[u8], short_ids: bool) -> Result<(u64, TableMap), Eve
     }
     let _nullable = fields.bytes(count.div_ceil(8))?;
     read_optional(fields, &mut columns)?;
-    Ok((
-        id,
-        TableMap {
-            schema,
-            table,
-            columns,
-        },
-    ))
+    Ok(TableMap {
+        schema,
+        table,
+        columns,
+    })
 }
 
 /// Bytes of metadata that a type has. A type that is not known ends the stream: nothing behind it
@@ -188,7 +190,8 @@ mod tests {
         // int, varchar(10), enum, bigint unsigned
         body.extend([4, 3, 15, 254, 8, 4, 10, 0, 247, 1, 0]);
         body.extend([1, 1, 0b0100_0000, 2, 1, 45, 10, 1, 8]);
-        let (id, map) = parse(&body, false).unwrap();
+        let map = parse(&body, false).unwrap();
+        let id = id(&body, false).unwrap();
         assert_eq!(
             (id, map.schema.as_str(), map.table.as_str()),
             (7, "db", "t")

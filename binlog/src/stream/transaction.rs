@@ -30,9 +30,11 @@ pub(super) struct Kept {
 /// The events of a transaction that is being read.
 #[derive(Debug, Default)]
 pub(super) struct Gathering {
+    /// Until there is a file; then all events are there.
     memory: Vec<Kept>,
     bytes: usize,
     file: Option<BufWriter<File>>,
+    file_bytes: u64,
 }
 
 /// A whole transaction.
@@ -43,20 +45,20 @@ pub(super) struct Transaction {
     pub(super) short_table_ids: bool,
     events: Events,
     bytes: usize,
+    file_bytes: u64,
 }
 
 /// The events of a whole transaction, in order.
 #[derive(Debug)]
 enum Events {
     Memory(std::vec::IntoIter<Kept>),
-    /// The first ones, then those on disk.
-    File(std::vec::IntoIter<Kept>, BufReader<File>),
+    File(BufReader<File>),
 }
 
 impl Gathering {
     /// Whether nothing was kept.
     pub(super) fn is_empty(&self) -> bool {
-        self.memory.is_empty()
+        self.memory.is_empty() && self.file.is_none()
     }
 
     /// Keeps an event.
@@ -67,19 +69,29 @@ impl Gathering {
             self.memory.push(kept);
             return Ok(());
         }
-        let file = match &mut self.file {
-            Some(file) => file,
-            None => {
-                std::fs::create_dir_all(folder)?;
-                let file = tempfile::tempfile_in(folder)?;
-                self.file.insert(BufWriter::with_capacity(1 << 20, file))
+        if self.file.is_none() {
+            std::fs::create_dir_all(folder)?;
+            let file = tempfile::tempfile_in(folder)?;
+            self.file = Some(BufWriter::with_capacity(1 << 20, file));
+            self.bytes = 0;
+            for earlier in std::mem::take(&mut self.memory) {
+                self.write(&earlier)?;
             }
+        }
+        self.write(&kept)
+    }
+
+    fn write(&mut self, kept: &Kept) -> io::Result<()> {
+        let Some(file) = &mut self.file else {
+            return Ok(());
         };
         let length = u32::try_from(kept.body.len()).map_err(io::Error::other)?;
         file.write_all(&[kept.code])?;
         file.write_all(&kept.timestamp.to_le_bytes())?;
         file.write_all(&length.to_le_bytes())?;
-        file.write_all(&kept.body)
+        file.write_all(&kept.body)?;
+        self.file_bytes += 9 + u64::from(length);
+        Ok(())
     }
 
     /// Ends the transaction.
@@ -89,15 +101,14 @@ impl Gathering {
         commit_time_us: Option<u64>,
         short_table_ids: bool,
     ) -> io::Result<Transaction> {
-        let memory = self.memory.into_iter();
         let events = match self.file {
-            None => Events::Memory(memory),
+            None => Events::Memory(self.memory.into_iter()),
             Some(writer) => {
                 let mut file = writer
                     .into_inner()
                     .map_err(io::IntoInnerError::into_error)?;
                 file.seek(SeekFrom::Start(0))?;
-                Events::File(memory, BufReader::with_capacity(1 << 20, file))
+                Events::File(BufReader::with_capacity(1 << 20, file))
             }
         };
         Ok(Transaction {
@@ -106,24 +117,53 @@ impl Gathering {
             short_table_ids,
             events,
             bytes: self.bytes,
+            file_bytes: self.file_bytes,
         })
     }
 }
 
 impl Transaction {
+    /// One of few events.
+    pub(super) fn new(
+        position: Position,
+        commit_time_us: Option<u64>,
+        short_table_ids: bool,
+        events: Vec<Kept>,
+    ) -> Self {
+        let bytes = events.iter().map(|kept| kept.body.len() + EVENT_BYTES);
+        Self {
+            position,
+            commit_time_us,
+            short_table_ids,
+            bytes: bytes.sum(),
+            events: Events::Memory(events.into_iter()),
+            file_bytes: 0,
+        }
+    }
+
     /// Bytes held in memory.
     pub(super) fn memory_bytes(&self) -> usize {
         self.bytes + EVENT_BYTES
+    }
+
+    /// Bytes in a file of its own.
+    pub(super) fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// The events, unless they are in a file.
+    pub(super) fn in_memory(&self) -> Option<&[Kept]> {
+        match &self.events {
+            Events::Memory(events) => Some(events.as_slice()),
+            Events::File(_) => None,
+        }
     }
 
     /// The next event.
     pub(super) fn next(&mut self) -> io::Result<Option<Kept>> {
         match &mut self.events {
             Events::Memory(memory) => Ok(memory.next()),
-            Events::File(memory, file) => match memory.next() {
-                Some(kept) => Ok(Some(kept)),
-                None => read(file),
-            },
+            Events::File(file) => read(file),
         }
     }
 }
@@ -166,7 +206,8 @@ mod tests {
             for number in 0..count {
                 gathering.push(kept(number), folder.path()).unwrap();
             }
-            assert!(gathering.bytes <= MEMORY_BYTES_MAX);
+            assert!(gathering.bytes <= MEMORY_BYTES_MAX && !gathering.is_empty());
+            assert_eq!(gathering.memory.is_empty(), count == 40);
             let position = Position::new(BinlogFile::new("b.1", 4), Gtids::None);
             let mut transaction = gathering.end(position, None, false).unwrap();
             for number in 0..count {

@@ -1,63 +1,13 @@
-//! Full disks: a small file system in memory is one, which only root may mount.
+//! Full disks.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use integration::proxy::Proxy;
-use integration::scratch;
 use integration::server::PgServer;
+use integration::small_disk::SmallDisk;
 use serde_json::Value;
 
 use super::stage::{DATABASE, PATIENCE, Stage, configured, empty_target, filled_source, usual};
-
-struct SmallDisk {
-    path: PathBuf,
-}
-
-impl SmallDisk {
-    /// `None` when we may not mount.
-    #[expect(clippy::print_stdout, reason = "what was not tried must be told")]
-    fn mount(megabytes: u32) -> Option<Self> {
-        let path = scratch::folder("disk").unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "small"])
-            .arg(&path)
-            .status()
-            .is_ok_and(|status| status.success());
-        if !mounted {
-            println!("not root: a small disk cannot be mounted, so this is not tried here");
-            return None;
-        }
-        scratch::give(&path).unwrap();
-        Some(Self { path })
-    }
-
-    fn grow(&self, megabytes: u32) {
-        let grown = Command::new("mount")
-            .args(["-o", &format!("remount,size={megabytes}m")])
-            .arg(&self.path)
-            .status()
-            .unwrap();
-        assert!(grown.success());
-    }
-
-    fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        Command::new("umount")
-            .arg("-l")
-            .arg(&self.path)
-            .status()
-            .map(drop)
-            .unwrap_or_default();
-        std::fs::remove_dir(&self.path).unwrap_or_default();
-    }
-}
 
 /// About two megabytes of rows.
 const GROW: &str = "INSERT INTO \"Odd schema\".\"No key\"
@@ -82,7 +32,7 @@ fn words(status: &Value) -> String {
 /// P8: what has no room waits on the source, and nothing fails for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_spool_disk_slows_the_stream_and_loses_nothing() {
-    let Some(disk) = SmallDisk::mount(2) else {
+    let Some(disk) = SmallDisk::mount(2).unwrap() else {
         return;
     };
     let line = format!("spool.dir = {:?}", disk.path().join("spool"));
@@ -138,7 +88,7 @@ async fn target_on(disk: &SmallDisk) -> PgServer {
 /// P4: the target's trouble is not the source's.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_disk_that_is_full_while_streaming_is_waited_for() {
-    let Some(disk) = SmallDisk::mount(48) else {
+    let Some(disk) = SmallDisk::mount(48).unwrap() else {
         return;
     };
     let source = filled_source(14, usual()).await;
@@ -165,7 +115,7 @@ async fn a_target_disk_that_is_full_while_streaming_is_waited_for() {
     assert_eq!(said.code, 1, "{said}");
     load.more_commits(50, PATIENCE).await.unwrap();
 
-    disk.grow(400);
+    disk.grow(400).unwrap();
     let count = "SELECT count(*) FROM \"Odd schema\".\"No key\"";
     let wanted = stage.source.psql(DATABASE, count).unwrap();
     let deadline = Instant::now() + PATIENCE;
@@ -187,7 +137,7 @@ async fn a_target_disk_that_is_full_while_streaming_is_waited_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_target_disk_is_told_and_the_source_serves_on() {
-    let Some(disk) = SmallDisk::mount(24) else {
+    let Some(disk) = SmallDisk::mount(24).unwrap() else {
         return;
     };
     let source = filled_source(14, usual()).await;

@@ -6,6 +6,7 @@ mod clients;
 mod crashes;
 mod moves;
 mod refusals;
+mod spool;
 mod stage;
 mod sysbench;
 mod traces;

@@ -5,4 +5,5 @@ mod formats;
 mod markers;
 mod order;
 mod resume;
+mod spool;
 mod two_phase;

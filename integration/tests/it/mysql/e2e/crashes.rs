@@ -1,6 +1,6 @@
 //! Kills at every phase: a restart goes on by itself from what the servers say.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use integration::mysql::Version::{self, MariaDb118, MariaDb1011, MySql97};
 
@@ -123,22 +123,9 @@ async fn servers_killed_while_streaming_come_back() {
     stage.source.kill9().unwrap();
     stage.source.restart().await.unwrap();
     load.more_commits(50, PATIENCE).await.unwrap();
-    cutover_once_current(&stage).await;
+    stage.cutover_once_current().await;
     load.more_commits(50, PATIENCE).await.unwrap();
     let report = load.stop().await.unwrap();
     stage.assert_balanced(&report, &stage.target).await;
     stage.assert_same_contents().await;
-}
-
-/// A cutover is refused while the target is not current, which it is again by itself.
-async fn cutover_once_current(stage: &Stage) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let said = stage.proxy.cli(&["cutover"]).await.unwrap();
-        if said.code == 0 {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{said}");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
 }

@@ -1,6 +1,6 @@
 //! Two servers, a database with data, the program in front of it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use binlog::wire::Endpoint;
 use integration::contents;
@@ -183,6 +183,19 @@ impl Stage {
         }
         assert_eq!(self.proxy.status().await.unwrap()["serving"], "target");
         report
+    }
+
+    /// The same as soon as the target is current: until then it is refused.
+    pub(super) async fn cutover_once_current(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let said = self.proxy.cli(&["cutover"]).await.unwrap();
+            if said.code == 0 {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{said}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     }
 
     /// Which server a new client talks to, by its server id.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use binlog::copy::snapshot::source_position;
@@ -56,7 +57,9 @@ pub(super) struct Source {
     pub(super) kind: Kind,
     pub(super) server: MySqlServer,
     pub(super) sql: SqlConn,
-    pub(super) folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
+    /// How many folders streams have had.
+    streams: AtomicU32,
 }
 
 impl Source {
@@ -77,6 +80,7 @@ impl Source {
             server,
             sql,
             folder: tempfile::tempdir().unwrap(),
+            streams: AtomicU32::new(0),
         };
         source.run("CREATE DATABASE d").await;
         source.run("USE d").await;
@@ -133,9 +137,14 @@ impl Source {
     }
 
     pub(super) fn options(&self, start: Position) -> StreamOptions {
+        let stream = self.streams.fetch_add(1, Ordering::SeqCst);
         StreamOptions {
             tables: Some(Arc::new(|schema, _table| schema == "d")),
-            ..StreamOptions::new(start, SERVER_ID, self.folder.path())
+            ..StreamOptions::new(
+                start,
+                SERVER_ID,
+                self.folder.path().join(stream.to_string()),
+            )
         }
     }
 
