@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Takes the figures that are reported: medians of five runs, alternating with other tools.
 #
-#   benches/run.sh [cutover] [select] [copy] [backlog]
-#                  [mysql-cutover] [mysql-relay] [mysql-copy] [mysql-backlog] [--runs 5] [--json]
+#   benches/run.sh [cutover] [select] [copy] [backlog] [sessions]
+#                  [mysql-cutover] [mysql-relay] [mysql-copy] [mysql-backlog] [mysql-sessions]
+#                  [--runs 5] [--json]
 #
 # As root on Debian it installs what is missing, and says what; else it says what to install.
 set -euo pipefail

@@ -11,4 +11,5 @@ pub mod mysql;
 pub mod peers;
 pub mod pgbench;
 pub mod select;
+pub mod sessions;
 pub mod stage;

@@ -5,4 +5,5 @@ pub mod copy;
 pub mod cutover;
 pub mod peers;
 pub mod relay;
+pub mod sessions;
 pub mod stage;

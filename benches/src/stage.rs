@@ -37,6 +37,7 @@ impl Stage {
     pub async fn new(scale: u32) -> Result<Self> {
         let options = PgOptions::default()
             .set("shared_buffers", "512MB")
+            .set("max_connections", "1500")
             .set("max_wal_size", "4GB")
             .set("wal_sender_timeout", "10min");
         let source = PgServer::start(FROM, options.clone()).await?;

@@ -322,6 +322,20 @@ impl Proxy {
         Ok(status)
     }
 
+    /// Bytes of memory that are the program's own (`RssAnon`), as the kernel counts them.
+    ///
+    /// # Errors
+    ///
+    /// When it does not run.
+    pub fn memory_bytes(&self) -> Result<u64> {
+        let child = self.child.as_ref().context("the proxy is not running")?;
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id()))?;
+        let line = status.lines().find_map(|l| l.strip_prefix("RssAnon:"));
+        let kib = line.and_then(|text| text.trim().strip_suffix(" kB"));
+        let kib: u64 = kib.context("no RssAnon")?.trim().parse()?;
+        Ok(kib * 1024)
+    }
+
     /// Kills the program without a word.
     ///
     /// # Errors

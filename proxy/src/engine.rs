@@ -226,8 +226,12 @@ pub(crate) trait Clients: Send + Sync + 'static {
     /// can be moved; busy ones are waited for.
     fn prepare_twins(&self, patience: Duration) -> impl Future<Output = ()> + Send;
 
-    /// Inside the hold: brings those up to date that ran something since they were prepared.
+    /// Brings those up to date that ran something since they were prepared. Inside the hold, and
+    /// right before it.
     fn refresh_changed(&self, patience: Duration) -> impl Future<Output = ()> + Send;
+
+    /// How many ran something since they were prepared.
+    fn changed(&self) -> usize;
 
     /// After the release: everybody goes over to the serving side and leaves the other.
     fn close_source_connections(&self, patience: Duration) -> impl Future<Output = ()> + Send;

@@ -6,7 +6,7 @@
 
 use anyhow::Result;
 use benches::figure::Figure;
-use benches::{backlog, copy, cutover, mysql, select};
+use benches::{backlog, copy, cutover, mysql, select, sessions};
 use clap::{Parser, ValueEnum};
 use serde_json::json;
 
@@ -34,6 +34,8 @@ enum Which {
     Copy,
     /// Working off a backlog.
     Backlog,
+    /// What 1,000 sessions cost.
+    Sessions,
     /// The longest time without a commit across a cutover of MySQL.
     MysqlCutover,
     /// sysbench through the relay.
@@ -42,6 +44,8 @@ enum Which {
     MysqlCopy,
     /// Working off a backlog of sysbench's writes.
     MysqlBacklog,
+    /// What 1,000 sessions cost on MySQL.
+    MysqlSessions,
 }
 
 #[tokio::main]
@@ -59,10 +63,12 @@ async fn main() -> Result<()> {
             Which::Select => select::measure(arguments.runs).await?,
             Which::Copy => copy::measure(arguments.runs).await?,
             Which::Backlog => backlog::measure(arguments.runs).await?,
+            Which::Sessions => sessions::measure(arguments.runs).await?,
             Which::MysqlCutover => mysql::cutover::measure(arguments.runs).await?,
             Which::MysqlRelay => mysql::relay::measure(arguments.runs).await?,
             Which::MysqlCopy => mysql::copy::measure(arguments.runs).await?,
             Which::MysqlBacklog => mysql::backlog::measure(arguments.runs).await?,
+            Which::MysqlSessions => mysql::sessions::measure(arguments.runs).await?,
         };
         if !arguments.json {
             measured

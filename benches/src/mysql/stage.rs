@@ -35,6 +35,7 @@ pub async fn server() -> Result<MySqlServer> {
     let options = MySqlOptions::default()
         .durable()
         .set("innodb-buffer-pool-size", "1G")
+        .set("max-connections", "1500")
         .set("innodb-redo-log-capacity", "1G")
         .set("local-infile", "1");
     MySqlServer::start(VERSION, options).await

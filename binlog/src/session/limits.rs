@@ -52,3 +52,6 @@ pub(super) const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How long after a statement with warnings a client may still ask for them before a question of
 /// ours wipes them out. Clients that do ask, do so at once.
 pub(super) const WARNINGS_PATIENCE: Duration = Duration::from_millis(200);
+
+/// How long a server may take to let a twin in and to bring it to its session's state.
+pub(super) const TWIN_TIMEOUT: Duration = Duration::from_secs(15);

@@ -6,7 +6,9 @@ use std::task::{Context, Poll};
 use futures_util::future::BoxFuture;
 use router::Side;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::timeout;
 
+use super::limits::TWIN_TIMEOUT;
 use super::startup::Startup;
 use super::state::{Replay, Unmovable};
 use super::twin::Twin;
@@ -26,6 +28,8 @@ pub(super) struct Plan {
 
 /// A twin on its way.
 pub(super) struct Preparation {
+    /// The state that the twin gets.
+    replay: Replay,
     work: BoxFuture<'static, Result<Twin, Unmovable>>,
     waiting: Vec<oneshot::Sender<()>>,
     turn: Option<OwnedSemaphorePermit>,
@@ -34,6 +38,8 @@ pub(super) struct Preparation {
 /// What came of it, and who wants to know that it is over.
 #[derive(Debug)]
 pub(super) struct Prepared {
+    /// The state that the twin was to get.
+    pub(super) replay: Replay,
     pub(super) twin: Result<Twin, Unmovable>,
     pub(super) waiting: Vec<oneshot::Sender<()>>,
 }
@@ -50,6 +56,7 @@ impl Plan {
     /// Begins; nothing happens before it is polled.
     pub(super) fn begin(self) -> Preparation {
         Preparation {
+            replay: self.replay.clone(),
             work: Box::pin(self.carry_out()),
             waiting: Vec::new(),
             turn: None,
@@ -57,6 +64,16 @@ impl Plan {
     }
 
     async fn carry_out(self) -> Result<Twin, Unmovable> {
+        match timeout(TWIN_TIMEOUT, self.prepare()).await {
+            Ok(prepared) => prepared,
+            Err(_elapsed) => Err(Unmovable::NotLetIn(format!(
+                "the server has not answered for {} s",
+                TWIN_TIMEOUT.as_secs()
+            ))),
+        }
+    }
+
+    async fn prepare(self) -> Result<Twin, Unmovable> {
         let mut usable = None;
         if let Some(mut old) = self.twin {
             if old.side == self.side && old.is_alive() {
@@ -80,6 +97,12 @@ impl Plan {
 }
 
 impl Preparation {
+    /// Whoever waited for the one before this waits for this.
+    pub(super) fn on_behalf_of(mut self, waiting: Vec<oneshot::Sender<()>>) -> Self {
+        self.waiting = waiting;
+        self
+    }
+
     /// Somebody wants to know when it is over; the turn is kept until then.
     pub(super) fn report_to(
         &mut self,
@@ -101,17 +124,21 @@ impl Preparation {
         let Poll::Ready(twin) = preparation.work.as_mut().poll(cx) else {
             return None;
         };
-        let waiting = std::mem::take(&mut preparation.waiting);
-        *slot = None;
-        Some(Box::new(Prepared { twin, waiting }))
+        let preparation = slot.take()?;
+        Some(Box::new(preparation.over(twin)))
     }
 
     /// Waits for the end.
-    pub(super) async fn wait(self) -> Box<Prepared> {
-        let twin = self.work.await;
-        Box::new(Prepared {
+    pub(super) async fn wait(mut self) -> Box<Prepared> {
+        let twin = self.work.as_mut().await;
+        Box::new(self.over(twin))
+    }
+
+    fn over(self, twin: Result<Twin, Unmovable>) -> Prepared {
+        Prepared {
+            replay: self.replay,
             twin,
             waiting: self.waiting,
-        })
+        }
     }
 }

@@ -320,6 +320,13 @@ impl Relay {
         self.twin_report()
     }
 
+    /// Sessions that ran something since they were read.
+    #[must_use]
+    pub fn changed(&self) -> usize {
+        let all = self.registry.all();
+        all.iter().filter(|entry| entry.is_dirty()).count()
+    }
+
     /// After the release: every session goes over to the serving side, if it did not yet, and
     /// closes its connection to the other. Gives the number of sessions that are not there yet.
     ///

@@ -26,7 +26,7 @@ use super::relay::Relay;
 use super::serve::{open_leg, put_ok};
 use super::servers::Common;
 use super::startup::Startup;
-use super::state::{Reading, Unmovable};
+use super::state::{Reading, Replay, Unmovable};
 use super::twin::Twin;
 use crate::wire::{Conn, Credential, Socket};
 
@@ -214,7 +214,7 @@ impl Session {
                 finish(done);
             }
             Request::DropTwin(done) => {
-                self.settle_preparation().await;
+                self.preparation = None;
                 self.drop_twin().await;
                 finish(done);
             }
@@ -227,16 +227,17 @@ impl Session {
         Ok(())
     }
 
-    /// Reads the state if it may have changed, and begins to prepare a twin that is like it. The
-    /// client is served on while the twin is opened.
+    /// Reads the state if it may have changed, and begins to prepare a twin that is like it, or has
+    /// the one that is under way followed by another one. The client is served on meanwhile, however
+    /// long the other server takes.
     async fn begin_preparation(&mut self, of_all: Option<OfAllSoon>) -> Result<(), Fatal> {
-        self.settle_preparation().await;
         self.read_state(of_all).await?;
-        let side = self.pump.side().other();
-        if self.reading.unmovable.is_empty() {
-            self.preparation = self.plan(side).map(Plan::begin);
-        } else {
+        if !self.reading.unmovable.is_empty() {
+            self.preparation = None;
             self.drop_twin().await;
+        } else if self.preparation.is_none() {
+            let side = self.pump.side().other();
+            self.preparation = self.plan(side).map(Plan::begin);
         }
         Ok(())
     }
@@ -245,8 +246,7 @@ impl Session {
     fn plan(&mut self, side: Side) -> Option<Plan> {
         let endpoint = self.relay.endpoint(side)?;
         let startup = self.identity.startup.clone();
-        let mut replay = self.reading.replay.clone();
-        replay.schema = self.relay.database_for(side, replay.schema);
+        let replay = self.replay_for(side);
         let database = replay.schema.clone();
         Some(Plan {
             side,
@@ -256,6 +256,13 @@ impl Session {
             replay,
             twin: self.twin.take(),
         })
+    }
+
+    /// What a twin on that side is to be given.
+    fn replay_for(&self, side: Side) -> Replay {
+        let mut replay = self.reading.replay.clone();
+        replay.schema = self.relay.database_for(side, replay.schema);
+        replay
     }
 
     fn finish_with_preparation(
@@ -271,7 +278,7 @@ impl Session {
 
     /// Waits for the twin that is being prepared, if one is.
     async fn settle_preparation(&mut self) {
-        if let Some(preparation) = self.preparation.take() {
+        while let Some(preparation) = self.preparation.take() {
             let prepared = preparation.wait().await;
             self.take_prepared(prepared).await;
         }
@@ -281,7 +288,15 @@ impl Session {
         match prepared.twin {
             Ok(twin) => {
                 self.entry.legs.lock().twin = Some(twin.key());
+                let side = twin.side;
                 self.twin = Some(twin);
+                // The state may have been read again meanwhile.
+                if prepared.replay != self.replay_for(side)
+                    && let Some(plan) = self.plan(side)
+                {
+                    self.preparation = Some(plan.begin().on_behalf_of(prepared.waiting));
+                    return;
+                }
             }
             Err(reason) => {
                 self.drop_twin().await;

@@ -34,3 +34,6 @@ pub(super) const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Names of settings outside of the catalog that every session is asked for.
 pub(super) const CUSTOM_SETTINGS_MAX: usize = 500;
+
+/// How long a server may take to let a twin in and to bring it to its session's state.
+pub(super) const TWIN_TIMEOUT: Duration = Duration::from_secs(15);

@@ -201,7 +201,7 @@ impl Session {
                 finish(done);
             }
             Request::DropTwin(done) => {
-                self.settle_preparation().await;
+                self.preparation = None;
                 self.drop_twin().await;
                 self.pump.withdraw_question(&self.relay).await?;
                 finish(done);
@@ -215,16 +215,17 @@ impl Session {
         Ok(())
     }
 
-    /// Reads the state if it may have changed, and begins to prepare a twin that is like it. The
-    /// client is served on while the twin is opened.
+    /// Reads the state if it may have changed, and begins to prepare a twin that is like it, or has
+    /// the one that is under way followed by another one. The client is served on meanwhile, however
+    /// long the other server takes.
     async fn begin_preparation(&mut self) -> Result<(), Fatal> {
-        self.settle_preparation().await;
         self.read_state().await?;
-        let side = self.pump.side().other();
-        if self.reading.unmovable.is_empty() {
-            self.preparation = self.plan(side).map(Plan::begin);
-        } else {
+        if !self.reading.unmovable.is_empty() {
+            self.preparation = None;
             self.drop_twin().await;
+        } else if self.preparation.is_none() {
+            let side = self.pump.side().other();
+            self.preparation = self.plan(side).map(Plan::begin);
         }
         Ok(())
     }
@@ -255,7 +256,7 @@ impl Session {
 
     /// Waits for the twin that is being prepared, if one is.
     async fn settle_preparation(&mut self) {
-        if let Some(preparation) = self.preparation.take() {
+        while let Some(preparation) = self.preparation.take() {
             let prepared = preparation.wait().await;
             self.take_prepared(prepared).await;
         }
@@ -265,7 +266,15 @@ impl Session {
         match prepared.twin {
             Ok(twin) => {
                 self.entry.legs.lock().twin = Some(twin.key());
+                let side = twin.side;
                 self.twin = Some(twin);
+                // The state may have been read again meanwhile.
+                if prepared.replay != self.reading.replay
+                    && let Some(plan) = self.plan(side)
+                {
+                    self.preparation = Some(plan.begin().on_behalf_of(prepared.waiting));
+                    return;
+                }
             }
             Err(reason) => {
                 self.drop_twin().await;

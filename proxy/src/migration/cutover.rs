@@ -2,6 +2,7 @@
 //! then the movement is driven to its end.
 
 mod report;
+mod twins;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use tracing::info;
 
 use super::board::{Board, Life};
 use super::mover::{self, Moved, Parts};
-use super::sessions::{RelaySessions, in_words, running_for, unmovable};
+use super::sessions::{RelaySessions, in_words, unmovable};
 use super::standing;
 use crate::admin::protocol::Response;
 use crate::config::{Config, OnLongTransaction, OnUnmovableSession};
@@ -26,15 +27,6 @@ const LAG_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// Transactions that have been open for longer are named before the cutover.
 const LONG_AFTER: Duration = Duration::from_secs(1);
-
-/// How long busy sessions are waited for before the hold; those that are late are asked inside it.
-const TWIN_PATIENCE: Duration = Duration::from_secs(10);
-
-/// How often it is looked whether only long transactions are waited for.
-const LOOK_PERIOD: Duration = Duration::from_millis(50);
-
-/// How long it may take to read sessions again right before the hold.
-const FRESHEN_PATIENCE: Duration = Duration::from_millis(500);
 
 /// How long everything before the hold may take; nobody waits for it but the operator.
 const PREPARE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -97,11 +89,8 @@ async fn attempt<E: Engine>(scene: &Scene<'_, E>, wanted: Wanted) -> Result<Resp
         scene.board.step("asking both servers who serves");
         standing::confirm(&**scene.engine, Side::Source).await?;
     }
-    scene
-        .board
-        .step("opening the sessions' connections to the target");
     let clients = &**scene.engine.clients();
-    let still_running = prepare_twins(scene).await;
+    let still_running = twins::open(scene).await;
     let refuses = scene.config.cutover.on_long_transaction == OnLongTransaction::Refuse;
     if refuses && !still_running.is_empty() && !wanted.dry_run {
         return Err(Refused {
@@ -141,7 +130,7 @@ async fn attempt<E: Engine>(scene: &Scene<'_, E>, wanted: Wanted) -> Result<Resp
         return Err(obstacles.join("; ").into());
     }
     // The looking took a while: whoever ran something since is read again, while it costs no pause.
-    clients.prepare_twins(FRESHEN_PATIENCE).await;
+    twins::freshen(clients).await;
     let moved = drive(scene, &prepared, wanted).await;
     let foreign_ended = E::foreign_ended(&prepared.leave);
     let moved_report = report::of(scene, &moved, foreign_ended, unmovable.len());
@@ -155,40 +144,6 @@ async fn attempt<E: Engine>(scene: &Scene<'_, E>, wanted: Wanted) -> Result<Resp
         );
     }
     Ok(response)
-}
-
-/// Has the sessions' connections to the target opened, and does not wait behind a transaction for
-/// longer than the drain would: those that are open for so long are given back.
-async fn prepare_twins<E: Engine>(scene: &Scene<'_, E>) -> Vec<RunningSession> {
-    let clients = &**scene.engine.clients();
-    let drain_timeout = scene.config.cutover.drain_timeout.0;
-    let long = || running_for(clients, drain_timeout);
-    let only_long_ones_lack = || {
-        let sessions = clients.sessions();
-        sessions
-            .iter()
-            .filter(|one| one.transaction_age() < Some(drain_timeout))
-            .all(|one| one.twin_ready || !one.unmovable.is_empty())
-    };
-    let policy = scene.config.cutover.on_long_transaction;
-    let stuck = async {
-        tokio::time::sleep(drain_timeout).await;
-        loop {
-            let running = long();
-            let enough = match policy {
-                OnLongTransaction::Refuse => true,
-                OnLongTransaction::End => only_long_ones_lack(),
-            };
-            if enough && !running.is_empty() {
-                return running;
-            }
-            tokio::time::sleep(LOOK_PERIOD).await;
-        }
-    };
-    tokio::select! {
-        () = clients.prepare_twins(TWIN_PATIENCE) => Vec::new(),
-        running = stuck => running,
-    }
 }
 
 /// Why a transaction that has been open for so long refuses the cutover.

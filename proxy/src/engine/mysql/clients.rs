@@ -35,6 +35,10 @@ impl Clients for Relay {
         let _report = Self::refresh_changed(self, patience).await;
     }
 
+    fn changed(&self) -> usize {
+        Self::changed(self)
+    }
+
     async fn close_source_connections(&self, patience: Duration) {
         let _late = Self::close_source_connections(self, patience).await;
     }

@@ -21,6 +21,12 @@ pub(super) fn of<E: Engine>(
     let switched = moved.ended == Ended::Switched;
     let reason = match moved.ended {
         Ended::Switched => None,
+        Ended::GivenUp(Cause::DrainDeadline) if moved.still_running.is_empty() => {
+            let why = "no transaction was running any more, but not all sessions could be read \
+                       again before cutover.drain_timeout; raise it, or try again when less is \
+                       running";
+            Some(why.to_owned())
+        }
         Ended::GivenUp(cause) => Some(because(cause, &moved.errors)),
         Ended::Contradiction => Some("the journal contradicts this proxy".to_owned()),
     };
