@@ -12,7 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use router::cutover::Resolution;
 use router::engine::{Arrive, Failure, Journal, Leave};
-use router::{Epoch, Side, words};
+use router::{Epoch, Side};
 use thiserror::Error;
 
 use super::counters::{CounterError, CounterValue};
@@ -30,9 +30,6 @@ pub const APPLICATION_NAME: &str = "pointsman movement";
 
 /// How long one attempt to lower the fence waits for locks; the machine tries again.
 const LOWER_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How long enabling the target's events may hold up the clients.
-const EVENTS_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Sessions of ours on the source that the fence must spare, as of now.
 pub type Ours = Arc<dyn Fn() -> Vec<u32> + Send + Sync>;
@@ -239,7 +236,8 @@ impl Arrive<Leaving> for Arriving {
         raised.map_err(|error| Failure::Refused(error.into()))?;
         let promote = journal::promote(&self.line.client, epoch);
         self.line.ask(promote).await.map_err(failure)?;
-        enable_events(&self.line).await;
+        let enable = events::enable_or_warn(&self.line.client);
+        self.line.ask(enable).await;
         Ok(())
     }
 
@@ -267,20 +265,6 @@ impl Journal for Arriving {
             Outcome::Switched => Resolution::Switched,
             Outcome::Aborted => Resolution::Aborted,
         })
-    }
-}
-
-/// Enables the events of the target, which serves already: what fails is no failure of the movement,
-/// and is tried again at a start.
-async fn enable_events(line: &Line) {
-    let enabling = line.ask(events::enable_saved(&line.client));
-    let failed = match tokio::time::timeout(EVENTS_TIMEOUT, enabling).await {
-        Ok(Ok(failed)) => failed,
-        Ok(Err(error)) => vec![words(&error)],
-        Err(_elapsed) => vec!["the server takes too long".to_owned()],
-    };
-    for what in failed {
-        tracing::warn!(%what, "the target serves, but its events could not all be enabled");
     }
 }
 

@@ -7,11 +7,13 @@ mod flow;
 mod movement;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use binlog::apply::{Applier, ApplyOptions};
 use binlog::check::{self, CheckOptions};
+use binlog::movement::events;
 use binlog::movement::fence;
 use binlog::movement::journal::{self, Outcome};
 use binlog::movement::sides::{Arriving, Leaving};
@@ -31,6 +33,7 @@ use router::cutover::Resolution;
 use router::cutover::standing::Standing;
 use router::window::WindowLimits;
 use router::{Epoch, Side, Switch, words};
+use tokio::time::timeout;
 use tracing::warn;
 
 use self::copy::{Copied, Copy, Start};
@@ -41,6 +44,9 @@ use crate::config::{Config, KeylessTables, LearnPasswords, TlsClients};
 
 /// What the applier's sessions on the target are called.
 const APPLIER: &str = "pointsman apply";
+
+/// How long enabling the target's events may take before it is tried again.
+const EVENTS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long closing a source again may wait for statements that run there.
 const REASSERT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -53,6 +59,8 @@ pub(crate) struct MySql {
     relay: Arc<Relay>,
     /// What went wrong with earlier streams.
     suspicions: Suspicions,
+    /// Whether the events of the target, which serves, were enabled by this process.
+    events: AtomicBool,
 }
 
 impl MySql {
@@ -83,6 +91,29 @@ impl MySql {
                 || scope.holds(schema) && filter.chooses(&QualifiedName::new(schema, table));
             schema == bookkeeping::SCHEMA || moves()
         })
+    }
+
+    /// Enables the events that the movement did not come to, or that a proxy that was killed left
+    /// disabled; once a process. An unreachable target is asked again.
+    async fn enable_events(&self) {
+        if self.events.load(Ordering::Relaxed) {
+            return;
+        }
+        let Ok(target) = self.connect(Side::Target, "pointsman events").await else {
+            return;
+        };
+        match events::enable_saved(&target).await {
+            Ok(failed) => {
+                self.events.store(true, Ordering::Relaxed);
+                for what in failed {
+                    warn!(%what, "the target serves, but its events could not all be enabled");
+                }
+            }
+            Err(error) => {
+                let error = words(&error);
+                warn!(%error, "the target serves, but its events could not be enabled yet");
+            }
+        }
     }
 
     fn check_options(&self, migration_id: Option<String>) -> CheckOptions {
@@ -180,6 +211,7 @@ impl Engine for MySql {
             target,
             relay,
             suspicions: Suspicions::default(),
+            events: AtomicBool::new(false),
         })
     }
 
@@ -375,7 +407,9 @@ impl Engine for MySql {
             let closed = fence::reassert(&source, REASSERT_TIMEOUT).await;
             closed.map_err(|error| words(&error))?;
         }
-        Ok(())
+        // The next look must not wait for definitions on the target.
+        let enabled = timeout(EVENTS_TIMEOUT, self.enable_events()).await;
+        enabled.map_err(|_elapsed| "the target's events are still being enabled".to_owned())
     }
 
     async fn finish(&self, lift_fence: bool) -> Result<Cleanup, String> {

@@ -32,7 +32,7 @@ pub(super) async fn guard<E: Engine>(engine: Arc<E>, stop: CancellationToken) {
             Err(_elapsed) => "it does not answer".to_owned(),
         };
         if !why.is_empty() && why != told {
-            warn!(%why, "it is not known whether the source is closed still");
+            warn!(%why, "a look at the two servers after the switch was not carried through");
         }
         told = why;
     }

@@ -4,6 +4,7 @@
 mod bad_input;
 mod clients;
 mod crashes;
+mod events;
 mod moves;
 mod refusals;
 mod spool;
