@@ -5,6 +5,7 @@
 //! right. A part that cannot be asked is a FAIL of its own, never silence.
 
 mod activity;
+mod changes;
 mod connect;
 mod grants;
 mod log;
@@ -123,6 +124,8 @@ async fn check_both(
         Err(error) => report.not_asked(source, "accounts", &error),
     }
     let Some(catalog) = catalog else { return };
+    let done = changes::both(source, target, catalog, report).await;
+    report.asked(source, "dates", done);
     objects::triggers(target, catalog, report);
     objects::creators(target, catalog, report);
     objects::translated(source, target, catalog, report).await;

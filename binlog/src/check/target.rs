@@ -128,8 +128,8 @@ async fn empty(target: &Server, scope: &Scope, report: &mut Report) -> Result<()
 
 /// An account of applications.
 pub(super) struct Account {
-    /// `user@host`.
-    name: String,
+    user: String,
+    host: String,
     /// How it logs in.
     plugin: String,
 }
@@ -152,7 +152,8 @@ pub(super) async fn accounts_of(source: &Server) -> Result<Vec<Account>, Failed>
             Some(plugin) => plugin,
         };
         Account {
-            name: format!("{user}@{host}"),
+            user: user.to_owned(),
+            host: host.to_owned(),
             plugin: plugin.to_owned(),
         }
     };
@@ -168,10 +169,12 @@ pub(super) async fn accounts(
     let plugins = target
         .names("SELECT PLUGIN_NAME FROM information_schema.PLUGINS WHERE PLUGIN_STATUS = 'ACTIVE'")
         .await?;
+    let ready = may_log_in(target).await?;
     let lost: Vec<String> = accounts
         .iter()
         .filter(|account| !plugins.contains(&account.plugin))
-        .map(|account| format!("{} ({})", account.name, account.plugin))
+        .filter(|account| !ready.contains(&format!("{}@{}", account.user, account.host)))
+        .map(|account| format!("{}@{} ({})", account.user, account.host, account.plugin))
         .collect();
     if lost.is_empty() {
         report.ok(
@@ -180,13 +183,34 @@ pub(super) async fn accounts(
         );
         return Ok(());
     }
-    let advice = Advice {
-        why: "the target does not know how these accounts log in, so they could not after the \
-              switch",
-        fix: "make these accounts on the target with a plugin that it has (caching_sha2_password \
-              on MySQL, mysql_native_password on MariaDB) and their passwords",
+    let method = match target.version.is_mariadb() {
+        true => "VIA mysql_native_password USING PASSWORD('...')",
+        false => "WITH caching_sha2_password BY '...'",
     };
-    let what = format!("accounts would not be able to log in: {}", listed(&lost));
-    report.warn(Side::Target, &what, advice);
+    let fix = format!(
+        "CREATE USER ... IDENTIFIED {method} on the target before `pointsman start`, with the \
+         passwords that the applications use: their grants are carried. What is not made by then is \
+         made locked; ALTER USER ... IDENTIFIED {method} ACCOUNT UNLOCK opens it"
+    );
+    let why = "the target does not know how these accounts log in, and a verifier of one method \
+               cannot be turned into one of another, so they could not after the switch";
+    // All of them: each is one application that would stand outside.
+    let what = format!("accounts would not be able to log in: {}", lost.join(", "));
+    report.warn(Side::Target, &what, Advice { why, fix: &fix });
     Ok(())
+}
+
+/// The accounts that stand on the target already and are not locked, as `user@host`.
+async fn may_log_in(target: &Server) -> Result<Vec<String>, Failed> {
+    let open = if target.version.is_mariadb() {
+        "mysql.global_priv WHERE COALESCE(JSON_VALUE(Priv, '$.account_locked'), 'false')
+             NOT IN ('1', 'true')"
+    } else if target.version.is_mysql_at_least(5, 7, 6) {
+        "mysql.user WHERE account_locked = 'N'"
+    } else {
+        "mysql.user"
+    };
+    target
+        .names(&format!("SELECT CONCAT(User, '@', Host) FROM {open}"))
+        .await
 }

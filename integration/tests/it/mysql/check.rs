@@ -215,14 +215,22 @@ async fn collations_and_log_ins_of_the_other_flavour_are_named() {
         .run("CREATE TABLE shop.t (a INT PRIMARY KEY, b TEXT COLLATE utf8mb4_uca1400_ai_ci)")
         .await
         .unwrap();
+    for (server, name) in [(&source, "maria"), (&target, "mine")] {
+        server
+            .run(&format!("CREATE USER {name}@'%'"))
+            .await
+            .unwrap();
+    }
     let found = findings(&source, &target, &options()).await;
     fails_with(&found, &["utf8mb4_uca1400"]);
     let warns = of(Level::Warn, &found).join("\n");
-    assert!(warns.contains("app@% (mysql_native_password)"), "{warns}");
+    assert!(warns.contains("maria@% (mysql_native_password)"), "{warns}");
+    // It stands on the target already.
+    assert!(!warns.contains("app@%"), "{warns}");
 
     let found = findings(&target, &source, &options()).await;
     let warns = of(Level::Warn, &found).join("\n");
-    assert!(warns.contains("app@% (caching_sha2_password)"), "{warns}");
+    assert!(warns.contains("mine@% (caching_sha2_password)"), "{warns}");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 mod bad_input;
 mod clients;
 mod crashes;
+mod differences;
 mod events;
 mod moves;
 mod refusals;
