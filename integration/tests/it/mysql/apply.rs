@@ -3,6 +3,7 @@
 
 mod definitions;
 mod log;
+mod markers;
 mod pair;
 mod resuming;
 mod rows;

@@ -6,6 +6,7 @@ mod clients;
 mod crashes;
 mod differences;
 mod events;
+mod many_tables;
 mod moves;
 mod refusals;
 mod spool;
