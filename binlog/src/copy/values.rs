@@ -96,7 +96,14 @@ fn ordinal(column: &Column, digits_max: usize) -> Carriage {
     } else {
         least
     };
-    match (least..=digits_max).find(|digits| !taken(*digits)) {
+    // The servers read digits in a wide character set only if they are whole letters of it.
+    let step = match column.charset.as_deref() {
+        Some("ucs2" | "utf16" | "utf16le") => 2,
+        Some("utf32") => 4,
+        Some(_) | None => 1,
+    };
+    let fits = |digits: &usize| digits.is_multiple_of(step) && !taken(*digits);
+    match (least..=digits_max).find(fits) {
         Some(digits) => Carriage::Ordinal { digits },
         None => Carriage::Bytes,
     }
@@ -192,6 +199,13 @@ mod tests {
             "its labels say it exactly, but for an invalid value"
         );
         assert_eq!(of("set('1','2')"), Carriage::Ordinal { digits: 20 });
+        let wide = |charset: &str, text| {
+            let charset = Some(charset.to_owned());
+            let column = column("e", text);
+            carriage_of(&Column { charset, ..column }, Documents::Text)
+        };
+        assert_eq!(wide("ucs2", "enum('a')"), Carriage::Ordinal { digits: 2 });
+        assert_eq!(wide("utf32", "enum('a')"), Carriage::Ordinal { digits: 4 });
     }
 
     #[test]

@@ -8,8 +8,10 @@ use binlog::wire::{Endpoint, SqlConn};
 use integration::mysql::{MySqlOptions, MySqlServer, Version};
 use router::words;
 
+mod charsets;
 mod cleanup;
 mod documents;
+mod many;
 mod ranges;
 mod resume;
 mod types;
