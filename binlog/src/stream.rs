@@ -15,6 +15,8 @@
 //! applies opens a new stream behind what it has written down.
 
 mod assembler;
+#[cfg(test)]
+mod captured;
 mod compressed;
 mod dump;
 mod error;

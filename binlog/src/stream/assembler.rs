@@ -318,6 +318,11 @@ impl Assembler {
                     let time = u64::from(event.timestamp) * 1_000_000;
                     self.open(Name::None, GroupState::Begun, start, Some(time))?;
                 } else if let Some(group) = &mut self.group {
+                    let begun = group.state == GroupState::Begun;
+                    // MariaDB's name of a transaction begins it, and may be followed by `XA START`.
+                    if begun && (group.name == Name::None || !group.events.is_empty()) {
+                        return Err(stop("a transaction begins inside another"));
+                    }
                     group.state = GroupState::Begun;
                 }
                 Ok(None)

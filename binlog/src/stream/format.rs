@@ -17,6 +17,9 @@ const CHECKSUM_BYTES: usize = 4;
 /// The flag of an event that was made for the connection and is in no file.
 const ARTIFICIAL: u16 = 0x20;
 
+/// The type of a format description.
+const FORMAT_DESCRIPTION: u8 = 15;
+
 /// How events are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Checksum {
@@ -68,11 +71,11 @@ impl Event {
                 has,
             });
         }
-        let kind = Kind::of(code)?;
         // A format description says itself whether it has a checksum.
-        let checksum = match kind {
-            Kind::Format => Format::parse(bytes.get(HEADER_BYTES..).unwrap_or_default())?.checksum,
-            _other => checksum,
+        let checksum = if code == FORMAT_DESCRIPTION {
+            Format::parse(bytes.get(HEADER_BYTES..).unwrap_or_default())?.checksum
+        } else {
+            checksum
         };
         let mut body = bytes;
         if checksum == Checksum::Crc32 {
@@ -87,11 +90,13 @@ impl Event {
                 return Err(EventError::Checksum);
             }
             // A format description is read with its checksum's place.
-            if kind != Kind::Format {
+            if code != FORMAT_DESCRIPTION {
                 body = rest;
             }
         }
         body.advance(HEADER_BYTES);
+        // Only now: a type that was damaged on the way is not one that is not known.
+        let kind = Kind::of(code)?;
         Ok(Self {
             kind,
             code,

@@ -144,46 +144,84 @@ fn skip_databases(fields: &mut Fields<'_>) -> Result<(), FieldError> {
 
 fn classify(sql: &str, schema: &str) -> Result<Statement, StopReason> {
     let text = without_comments(sql);
-    let mut words = text
-        .split(|letter: char| letter.is_ascii_whitespace() || letter == '(')
-        .filter(|word| !word.is_empty());
-    let mut word = || {
-        let word = words.next().unwrap_or_default();
-        word.trim_end_matches(';').to_ascii_uppercase()
-    };
+    let mut words = Words { rest: text };
+    let mut word = || words.next().unwrap_or_default();
     let first = word();
+    let change = |word: String| StopReason::Statement {
+        word,
+        schema: schema.to_owned(),
+    };
     Ok(match first.as_str() {
-        "" | "SAVEPOINT" | "RELEASE" => Statement::Nothing,
+        // Nothing but a comment; what begins otherwise must be judged.
+        "" if text.is_empty() => Statement::Nothing,
+        "SAVEPOINT" | "RELEASE" => Statement::Nothing,
         "BEGIN" => Statement::Begin,
         "COMMIT" => Statement::Commit,
         "ROLLBACK" => match word().as_str() {
             "TO" => Statement::RollbackTo,
             _whole => Statement::Rollback,
         },
-        "XA" => {
-            let second = word();
-            let name = || {
-                let from = text.to_ascii_uppercase().find(second.as_str()).unwrap_or(0);
-                let name = text.get(from + second.len()..).unwrap_or_default();
-                name.trim().trim_end_matches(';').to_ascii_lowercase()
+        "XA" => match word().as_str() {
+            "START" | "BEGIN" => Statement::XaStart,
+            "COMMIT" => Statement::XaCommit(xa_name(&words)),
+            "ROLLBACK" => Statement::XaRollback(xa_name(&words)),
+            _end => Statement::Nothing,
+        },
+        // MariaDB: `SET STATEMENT .. FOR` another statement.
+        "SET" if word() == "STATEMENT" => {
+            return match words.any(|word| word == "FOR") {
+                true => classify(words.rest, schema),
+                false => Err(change(first)),
             };
-            match second.as_str() {
-                "START" | "BEGIN" => Statement::XaStart,
-                "COMMIT" => Statement::XaCommit(name()),
-                "ROLLBACK" => Statement::XaRollback(name()),
-                _end => Statement::Nothing,
-            }
         }
-        "INSERT" | "UPDATE" | "DELETE" | "REPLACE" | "LOAD" | "CALL" | "DO" | "SELECT" | "WITH"
-        | "VALUES" | "HANDLER" | "TABLE" | "IMPORT" => {
-            return Err(StopReason::Statement {
-                word: first,
-                schema: schema.to_owned(),
-            });
-        }
-        _definition if ends_in_start_transaction(text) => Statement::DefinitionWithRows,
-        _definition => Statement::Definition,
+        // MariaDB: `ANALYZE` of a statement carries it out.
+        "ANALYZE" => match word().as_str() {
+            "TABLE" | "TABLES" | "LOCAL" | "NO_WRITE_TO_BINLOG" => Statement::Definition,
+            other => return Err(change(format!("ANALYZE {other}"))),
+        },
+        "CREATE" if ends_in_start_transaction(text) => Statement::DefinitionWithRows,
+        "CREATE" | "ALTER" | "DROP" | "RENAME" | "TRUNCATE" | "GRANT" | "REVOKE" | "SET"
+        | "OPTIMIZE" | "REPAIR" | "FLUSH" | "CHECK" | "CACHE" | "INSTALL" | "UNINSTALL"
+        | "RESET" => Statement::Definition,
+        // What is not on the list may change rows.
+        _change => return Err(change(first)),
     })
+}
+
+/// The transaction's name behind `XA COMMIT`, as [`super::assembler`] writes it too.
+fn xa_name(words: &Words<'_>) -> String {
+    let name = words.rest.trim().trim_end_matches(';');
+    name.to_ascii_lowercase()
+}
+
+/// The words of a statement in capital letters. Comments and everything else end a word; what
+/// stands in a comment for servers of some versions counts.
+struct Words<'a> {
+    rest: &'a str,
+}
+
+impl Iterator for Words<'_> {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        let letter = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+        loop {
+            self.rest = without_comments(self.rest);
+            let end = self.rest.find(|other| !letter(other));
+            let (word, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
+            if !word.is_empty() {
+                self.rest = rest;
+                return Some(word.to_ascii_uppercase());
+            }
+            let quote = rest.chars().next()?;
+            let behind = rest.get(quote.len_utf8()..).unwrap_or_default();
+            // Quoted text is no word, whatever stands in it.
+            self.rest = match quote {
+                '\'' | '"' | '`' => behind.split_once(quote).map_or("", |(_, rest)| rest),
+                _other => behind,
+            };
+        }
+    }
 }
 
 fn ends_in_start_transaction(text: &str) -> bool {
@@ -196,21 +234,29 @@ fn ends_in_start_transaction(text: &str) -> bool {
     is("TRANSACTION") && is("START")
 }
 
-/// The statement without the comments before it. One that begins with `!` is no comment.
+/// The statement without what stands before its first word: spaces, brackets and comments. Of a
+/// comment for servers of some versions only the beginning goes: what is in it is carried out.
 fn without_comments(sql: &str) -> &str {
-    let mut rest = sql.trim_start();
+    let mut rest = sql;
     loop {
-        rest = if let Some(comment) = rest.strip_prefix("/*")
-            && !comment.starts_with('!')
-            && !comment.starts_with("M!")
+        rest = rest.trim_start_matches(|letter: char| letter.is_whitespace() || letter == '(');
+        rest = if let Some(comment) = rest.strip_prefix("/*") {
+            let for_versions = comment
+                .strip_prefix("M!")
+                .or_else(|| comment.strip_prefix('!'));
+            match for_versions {
+                Some(inside) => inside.trim_start_matches(|letter: char| letter.is_ascii_digit()),
+                None => comment.split_once("*/").map_or("", |(_, rest)| rest),
+            }
+        } else if rest.starts_with('#')
+            || rest
+                .strip_prefix("--")
+                .is_some_and(|rest| rest.starts_with(char::is_whitespace))
         {
-            comment.split_once("*/").map_or("", |(_, rest)| rest)
-        } else if rest.starts_with("-- ") || rest.starts_with('#') {
             rest.split_once('\n').map_or("", |(_, rest)| rest)
         } else {
             return rest;
-        }
-        .trim_start();
+        };
     }
 }
 
@@ -251,6 +297,13 @@ mod tests {
                 "/*!40000 ALTER TABLE t DISABLE KEYS */",
                 Statement::Definition,
             ),
+            ("ANALYZE TABLE t", Statement::Definition),
+            ("SET PASSWORD FOR a = 'insert'", Statement::Definition),
+            (
+                "SET STATEMENT max_statement_time=5 FOR ALTER TABLE t ADD b int",
+                Statement::Definition,
+            ),
+            ("/* nothing */", Statement::Nothing),
         ] {
             assert_eq!(classify(sql, "db"), Ok(statement), "{sql}");
         }
@@ -258,6 +311,17 @@ mod tests {
             "INSERT INTO t VALUES (1)",
             "-- c\n delete from t",
             "(SELECT 1)",
+            "INSERT/**/INTO t VALUES (1)",
+            "insert`t`values(1)",
+            "/*!50000 INSERT */ INTO t VALUES (1)",
+            "/*M!100100 DELETE FROM t*/",
+            "SET STATEMENT sort_buffer_size=1 FOR UPDATE t SET a = 1",
+            "SET STATEMENT lc_messages='it''s FOR DROP' FOR REPLACE t VALUES (1)",
+            "ANALYZE FORMAT=JSON DELETE FROM t",
+            "SET STATEMENT sort_buffer_size=5--1 FOR DELETE FROM t",
+            "SET STATEMENT sort_buffer_size=5",
+            "FROBNICATE t",
+            "`t`",
         ] {
             assert!(classify(sql, "db").is_err(), "{sql}");
         }

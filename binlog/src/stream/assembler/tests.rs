@@ -91,8 +91,9 @@ fn places_beyond_4_gib_go_on_growing() {
     assert_eq!(place(end), format!("b.000001:{}", 0x1_0000_0200_u64));
     for round in 1..=3_u64 {
         // Events of at most 1 GiB, as all are.
-        for end in [0x4000_0000, 0x8000_0000, 0xc000_0000, 0x10] {
-            assembler.push(query(end, "BEGIN")).unwrap();
+        assembler.push(query(0x3000_0000, "BEGIN")).unwrap();
+        for end in [0x6000_0000, 0x9000_0000, 0xc000_0000, 0x10] {
+            assembler.push(query(end, "SAVEPOINT a")).unwrap();
         }
         let end = assembler.push(xid(0x200)).unwrap();
         let expected = ((1 + round) << 32) + 0x200;
@@ -150,6 +151,16 @@ fn a_heartbeat_tells_how_far_an_idle_source_is() {
         place(assembler.push(heartbeat("b.000003", 4)).unwrap()),
         "nothing"
     );
+}
+
+#[test]
+fn a_transaction_without_an_end_is_noticed_at_the_next() {
+    let mut assembler = assembler(4);
+    for bytes in [query(100, "BEGIN"), table_map(200), insert(300)] {
+        assembler.push(bytes).unwrap();
+    }
+    let error = assembler.push(query(400, "BEGIN")).unwrap_err();
+    assert!(error.to_string().contains("inside another"), "{error}");
 }
 
 #[test]
