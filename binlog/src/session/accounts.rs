@@ -16,17 +16,25 @@ use crate::wire::quote;
 /// How an account proves itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Account {
-    /// There is none, or one without a name.
+    /// There is none.
     Unknown,
     /// Its password is empty.
     NoPassword,
     /// By `mysql_native_password`.
     Native(NativeHash),
-    /// By a method that takes the password itself.
+    /// By `caching_sha2_password`.
     Sha2,
+    /// By `sha256_password`.
+    Sha256,
     /// By something that cannot pass a proxy.
     Foreign(String),
 }
+
+/// A method by which the server asks a client nothing.
+const SILENT_PLUGIN: &str = "unix_socket";
+
+/// Methods that an account may have the choice of, as far as they are read.
+const ALTERNATIVES: usize = 4;
 
 /// One line of the server's table.
 #[derive(Debug, Clone)]
@@ -48,7 +56,6 @@ pub(super) async fn find(relay: &Relay, common: &Common, user: &str) -> Result<A
     matching.sort_by_key(|(rank, line)| (*rank, line.user.is_empty()));
     Ok(matching
         .first()
-        .filter(|(_, line)| !line.user.is_empty())
         .map_or(Account::Unknown, |(_, line)| account(&line.methods)))
 }
 
@@ -66,9 +73,15 @@ fn account(methods: &[(String, String)]) -> Account {
             caching_sha2::PLUGIN | SHA256_PLUGIN if stored.is_empty() => {
                 return Account::NoPassword;
             }
-            caching_sha2::PLUGIN | SHA256_PLUGIN => return Account::Sha2,
+            caching_sha2::PLUGIN => return Account::Sha2,
+            SHA256_PLUGIN => return Account::Sha256,
+            SILENT_PLUGIN => {
+                foreign.get_or_insert_with(|| SILENT_PLUGIN.to_owned());
+            }
+            // Asked before those that follow, and we have no answer.
             other => {
                 foreign.get_or_insert_with(|| other.to_owned());
+                break;
             }
         }
     }
@@ -76,18 +89,20 @@ fn account(methods: &[(String, String)]) -> Account {
 }
 
 async fn read(relay: &Relay, common: &Common, user: &str) -> Result<Vec<Line>, Fatal> {
-    let mut methods = 1;
+    let mut alternatives = 0..0;
     let named = format!("User IN ({}, '')", quote::literal(user));
     let version = common.version;
     let sql = match version.flavour {
         Flavour::MariaDb if version.is_mariadb_at_least(10, 4, 0) => {
-            methods = 4;
+            alternatives = 0..ALTERNATIVES;
             let main = "JSON_VALUE(Priv, '$.plugin'), JSON_VALUE(Priv, '$.authentication_string')";
-            let others: Vec<String> = (0..3)
+            let others: Vec<String> = alternatives
+                .clone()
                 .map(|at| {
                     format!(
                         "JSON_VALUE(Priv, '$.auth_or[{at}].plugin'), \
-                         JSON_VALUE(Priv, '$.auth_or[{at}].authentication_string')"
+                         JSON_VALUE(Priv, '$.auth_or[{at}].authentication_string'), \
+                         JSON_EXTRACT(Priv, '$.auth_or[{at}]')"
                     )
                 })
                 .collect();
@@ -106,15 +121,21 @@ async fn read(relay: &Relay, common: &Common, user: &str) -> Result<Vec<Line>, F
     let rows = relay.servers.ask(relay, &sql).await?;
     let lines = rows.iter().map(|row| {
         let text = |at| row.text(at).unwrap_or_default().to_owned();
-        let methods = (0..methods)
-            .map(|method| 2 + 2 * method)
-            // A method that is not there; the first one may be the default one.
-            .filter(|at| *at == 2 || !row.is_null(*at))
-            .map(|at| (text(at), text(at + 1)));
+        let method = |at| (text(at), text(at + 1));
+        // In the list of alternatives the main one is an empty object.
+        let mut methods: Vec<_> = alternatives
+            .clone()
+            .map(|place| 4 + 3 * place)
+            .filter(|at| !row.is_null(at + 2))
+            .map(|at| method(if row.is_null(at) { 2 } else { at }))
+            .collect();
+        if methods.is_empty() {
+            methods.push(method(2));
+        }
         Line {
             user: text(0),
             host: text(1),
-            methods: methods.collect(),
+            methods,
         }
     });
     Ok(lines.collect())
@@ -234,8 +255,13 @@ mod tests {
             of(&[("auth_socket", "")]),
             Account::Foreign("auth_socket".to_owned())
         );
+        assert_eq!(
+            of(&[("ed25519", "x"), (native::PLUGIN, hash)]),
+            Account::Foreign("ed25519".to_owned())
+        );
         assert_eq!(of(&[("", "")]), Account::NoPassword);
         assert_eq!(of(&[(caching_sha2::PLUGIN, "$A$005$x")]), Account::Sha2);
+        assert_eq!(of(&[(SHA256_PLUGIN, "$5$x")]), Account::Sha256);
         // "invalid" is what MariaDB stores for an account that nobody can use.
         assert!(matches!(
             of(&[(native::PLUGIN, "invalid")]),

@@ -3,7 +3,7 @@
 //! For `mysql_native_password` the stored hash is read from the server; the client's proof is
 //! checked against it and reveals the key that opens the servers. For `caching_sha2_password` the
 //! client gives the password itself, over TLS or under a key of ours, unless we know it from an
-//! earlier log-in and its proof is right. What is wrong with a password that we cannot check, an
+//! earlier log-in and its proof is right; for `sha256_password` it always does. What is wrong with a password that we cannot check, an
 //! account that is locked or expired, or too many connections, is the server's business: it refuses
 //! our log-in, and the client gets its very words.
 
@@ -21,7 +21,7 @@ use super::servers::Common;
 use super::startup::{Startup, default_plugin};
 use crate::wire::auth::caching_sha2::{self, Sha2Hash, Sha2Key};
 use crate::wire::auth::native::{self, NativeHash, NativeKey};
-use crate::wire::auth::new_scramble;
+use crate::wire::auth::{SHA256_PLUGIN, new_scramble};
 use crate::wire::handshake::{AUTH_MORE_DATA, AuthSwitch, Scramble};
 use crate::wire::{Capabilities, Credential, Secret};
 
@@ -78,6 +78,7 @@ impl Doorstep<'_> {
             Account::Native(hash) if self.learns_passwords() => self.learn(&hash).await,
             Account::Native(hash) => self.native(&hash).await,
             Account::Sha2 => self.sha2(None).await,
+            Account::Sha256 => self.sha256().await,
             Account::NoPassword => self.no_password().await,
             Account::Foreign(plugin) => Err(Fatal::plugin(&user, &plugin)),
             Account::Unknown => Err(self.refuse().await),
@@ -128,8 +129,7 @@ impl Doorstep<'_> {
         }
     }
 
-    /// `caching_sha2_password`; `sha256_password` accounts take it too, since what the servers get
-    /// from us is the password.
+    /// `caching_sha2_password`.
     async fn sha2(&mut self, native: Option<&NativeHash>) -> Result<Credential, Fatal> {
         let proof = self.proof(caching_sha2::PLUGIN).await?;
         if proof.answer.is_empty() || proof.answer.as_ref() == [0] {
@@ -147,13 +147,35 @@ impl Doorstep<'_> {
         Ok(Credential::Password(password))
     }
 
-    /// The password itself.
+    /// `sha256_password`: the password itself, always. Clients of its time know no other method
+    /// that gives it.
+    async fn sha256(&mut self) -> Result<Credential, Fatal> {
+        let proof = self.proof(SHA256_PLUGIN).await?;
+        if proof.answer.is_empty() || proof.answer.as_ref() == [0] {
+            return Ok(Credential::None);
+        }
+        let request = caching_sha2::SHA256_REQUEST_PUBLIC_KEY;
+        let password = self.disclosed(&proof, request).await?;
+        Ok(Credential::Password(password))
+    }
+
+    /// The password itself, after a proof that does not give it.
     async fn full(&mut self, scramble: &Scramble) -> Result<Secret, Fatal> {
         self.more(&[caching_sha2::FULL_AUTH]).await?;
-        let answer = self.face.receive().await?;
+        let proof = Proof {
+            scramble: *scramble,
+            answer: self.face.receive().await?,
+        };
+        self.disclosed(&proof, caching_sha2::REQUEST_PUBLIC_KEY)
+            .await
+    }
+
+    /// The password of an answer, or of the next one when this one asks for our key.
+    async fn disclosed(&mut self, proof: &Proof, request: u8) -> Result<Secret, Fatal> {
+        let Proof { scramble, answer } = proof;
         let clear = if self.face.socket.is_private() {
             answer.strip_suffix(&[0]).map(<[u8]>::to_vec)
-        } else if answer.as_ref() == [caching_sha2::REQUEST_PUBLIC_KEY] {
+        } else if answer.as_ref() == [request] {
             let keys = self.relay.key_pair()?;
             self.more(keys.public_pem().as_bytes()).await?;
             let sealed = self.face.receive().await?;

@@ -1,5 +1,7 @@
 //! The relay of client bytes in front of real servers.
 
+mod accounts;
+mod corners;
 mod house;
 mod logins;
 mod moving;

@@ -91,6 +91,18 @@ impl House {
         SqlConn::new(self.conn().await, "the relay".to_owned())
     }
 
+    /// Waits until the source has no connection of a user.
+    pub(super) async fn wait_until_alone(&self, user: &str) {
+        let sql =
+            format!("SELECT COUNT(*) FROM information_schema.processlist WHERE USER = '{user}'");
+        let alone = async {
+            while self.source.sql(&sql).unwrap().trim() != "0" {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, alone).await.unwrap();
+    }
+
     /// Moves the points to the other side, as a cutover does.
     pub(super) async fn move_points(&self) -> TwinReport {
         let to = self.switch.serving().unwrap().other();
