@@ -25,6 +25,7 @@ mod serve;
     reason = "it is the one session, in the house of sessions"
 )]
 mod session;
+mod sql_prepare;
 mod startup;
 mod state;
 mod statements;

@@ -6,6 +6,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use super::limits::STATEMENT_BYTES_MAX;
+use super::sql_prepare::replayable;
 use super::statements::{Kept, Statements};
 
 /// Why a session cannot go over to the other server as it is.
@@ -19,7 +21,8 @@ pub enum Unmovable {
     Listen,
     /// A cursor outside of a transaction.
     HeldCursor,
-    /// A statement prepared by SQL, or one that was too long to keep.
+    /// A statement that was too long to keep, or one prepared by SQL whose text is not exactly one
+    /// `PREPARE`.
     PreparedStatement,
     /// A replication connection.
     Replication,
@@ -60,6 +63,8 @@ pub(super) struct Replay {
     pub(super) settings: Vec<(Bytes, Bytes)>,
     /// Bodies of Parse messages of named statements.
     pub(super) statements: Vec<Bytes>,
+    /// Bodies of Parse messages that hold one `PREPARE` each.
+    pub(super) sql_prepares: Vec<Bytes>,
 }
 
 /// What was read of a session.
@@ -108,7 +113,7 @@ pub(super) fn read(
                 }
                 None => reading.add(Unmovable::PreparedStatement),
             },
-            (PREPARED_BY_SQL, _) => reading.add(Unmovable::PreparedStatement),
+            (PREPARED_BY_SQL, text) => reading.add_sql_prepare(text.as_deref()),
             (LISTEN, _) => reading.add(Unmovable::Listen),
             (ADVISORY, _) => reading.add(Unmovable::AdvisoryLock),
             (TEMPORARY, _) => reading.add(Unmovable::TemporaryTable),
@@ -134,6 +139,16 @@ impl Reading {
     fn add(&mut self, reason: Unmovable) {
         if !self.unmovable.contains(&reason) {
             self.unmovable.push(reason);
+        }
+    }
+
+    fn add_sql_prepare(&mut self, text: Option<&[u8]>) {
+        let kept: usize = self.replay.sql_prepares.iter().map(Bytes::len).sum();
+        match text.and_then(replayable) {
+            Some(body) if kept + body.len() <= STATEMENT_BYTES_MAX => {
+                self.replay.sql_prepares.push(body);
+            }
+            Some(_) | None => self.add(Unmovable::PreparedStatement),
         }
     }
 
@@ -204,7 +219,11 @@ mod tests {
         let rows = [
             row("2", "", Some("somebody")),
             row("3", "unknown", Some("select 1")),
-            row("4", "by_sql", Some("PREPARE by_sql AS select 1")),
+            row(
+                "4",
+                "two",
+                Some("PREPARE one AS select 1; PREPARE two AS select 2"),
+            ),
             row("5", "", Some("")),
             row("7", "", Some("")),
         ];
@@ -218,5 +237,19 @@ mod tests {
                 Unmovable::TemporaryTable,
             ]
         );
+    }
+
+    #[test]
+    fn statements_prepared_by_sql_are_carried_up_to_a_limit() {
+        let long = format!(
+            "PREPARE p AS SELECT '{}'",
+            "x".repeat(STATEMENT_BYTES_MAX / 2)
+        );
+        let rows = [row("4", "a", Some(&long)), row("4", "b", Some(&long))];
+        let one = read(&rows[..1], "me", &mut Statements::default());
+        assert_eq!((one.replay.sql_prepares.len(), one.unmovable.len()), (1, 0));
+        let both = read(&rows, "me", &mut Statements::default());
+        assert_eq!(both.replay.sql_prepares.len(), 1);
+        assert_eq!(both.unmovable, [Unmovable::PreparedStatement]);
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct Twin {
 enum Step<'a> {
     Setting(&'a Bytes, &'a Bytes),
     Statement(&'a Bytes),
+    /// Runs one `PREPARE` through the unnamed statement.
+    SqlPrepare(&'a Bytes),
     /// The unnamed statement that the settings used is gone afterwards.
     CloseUnnamed,
 }
@@ -86,6 +88,7 @@ impl Twin {
                 .map(|(name, value)| Step::Setting(name, value)),
         );
         steps.extend(replay.statements.iter().map(Step::Statement));
+        steps.extend(replay.sql_prepares.iter().map(Step::SqlPrepare));
         steps.push(Step::CloseUnnamed);
         for step in &steps {
             step.write(self.conn.out());
@@ -144,6 +147,11 @@ impl Step<'_> {
                 frontend::execute("", 0, out).expect(fits);
             }
             Self::Statement(parse) => put_message(b'P', parse, out),
+            Self::SqlPrepare(parse) => {
+                put_message(b'P', parse, out);
+                bind("", &[], out);
+                frontend::execute("", 0, out).expect(fits);
+            }
             Self::CloseUnnamed => frontend::close(b'S', "", out).expect(fits),
         }
         frontend::sync(out);
@@ -154,7 +162,9 @@ impl Step<'_> {
             Self::Setting(name, _) => {
                 Unmovable::Setting(String::from_utf8_lossy(name).into_owned())
             }
-            Self::Statement(_) | Self::CloseUnnamed => Unmovable::PreparedStatement,
+            Self::Statement(_) | Self::SqlPrepare(_) | Self::CloseUnnamed => {
+                Unmovable::PreparedStatement
+            }
         }
     }
 }

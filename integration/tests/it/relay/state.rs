@@ -98,6 +98,55 @@ async fn a_session_that_drops_the_kept_question_is_read_all_the_same() {
     assert_eq!(client.value("SHOW work_mem").await.unwrap(), "15MB");
 }
 
+async fn statements_prepared_by_sql_are_carried(from: u32, to: u32) {
+    let house = House::pair(from, to).await;
+    let client = house.client().await;
+    for prepare in [
+        "PREPARE typed(int, text) AS SELECT $2 || $1::text",
+        "prepare \"Odd name\" AS SELECT current_setting('server_version_num');",
+        "PREPARE gone AS SELECT 1",
+    ] {
+        client.batch_execute(prepare).await.unwrap();
+    }
+    let report = house.relay.prepare_twins(PATIENCE).await;
+    assert_eq!((report.ready, report.unmovable.len()), (1, 0), "{report:?}");
+
+    // What is prepared or dropped between the preparation and the hold is so on the target too.
+    client.batch_execute("DEALLOCATE gone").await.unwrap();
+    let late = "PREPARE late AS SELECT 'late'";
+    client.batch_execute(late).await.unwrap();
+    let list = "SELECT string_agg(name || statement || parameter_types::text || from_sql, ',' \
+        ORDER BY name) FROM pg_prepared_statements WHERE from_sql";
+    let before = client.value(list).await.unwrap();
+    assert!(
+        before.contains("late") && !before.contains("gone"),
+        "{before}"
+    );
+    house.move_to(Side::Target).await;
+    assert_eq!(client.value(list).await.unwrap(), before);
+    let mut values = Vec::new();
+    for run in [
+        "EXECUTE typed(7, 'x')",
+        "EXECUTE late",
+        "EXECUTE \"Odd name\"",
+    ] {
+        values.push(client.value(run).await.unwrap());
+    }
+    let version = values.pop().unwrap();
+    assert_eq!(values, ["x7", "late"]);
+    assert!(version.starts_with(&to.to_string()), "{version}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_prepared_by_sql_are_carried_from_14_to_17() {
+    statements_prepared_by_sql_are_carried(14, 17).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_prepared_by_sql_are_carried_from_12_to_18() {
+    statements_prepared_by_sql_are_carried(12, 18).await;
+}
+
 async fn what_cannot_be_carried_is_named(major: u32) {
     let house = House::pair(major, 18).await;
     let cases = [
@@ -123,7 +172,7 @@ async fn what_cannot_be_carried_is_named(major: u32) {
             "CLOSE c",
         ),
         (
-            "PREPARE p AS SELECT 1",
+            "PREPARE other AS SELECT 1; DEALLOCATE other; PREPARE p AS SELECT 1",
             Unmovable::PreparedStatement,
             "DEALLOCATE p",
         ),
