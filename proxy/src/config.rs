@@ -4,6 +4,7 @@
 //! the key and the nearest known one. Passwords never have to stand in the file: they come from
 //! `password_file` keys or the environment (see [`Config::password`]).
 
+mod cutover;
 mod error;
 mod known;
 mod tls;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::Kind;
 
+pub(crate) use cutover::{Cutover, Policy};
 pub(crate) use error::ConfigError;
 pub(crate) use tls::{Tls, TlsClients};
 pub(crate) use units::{ByteSize, Period};
@@ -202,57 +204,6 @@ impl Default for Spool {
     }
 }
 
-/// What happens at the drain deadline with a transaction that still runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum OnLongTransaction {
-    /// The cutover is given up; the source serves on.
-    #[default]
-    #[serde(alias = "abort")]
-    Refuse,
-    /// Its session is ended with the server's own "terminating connection" error.
-    End,
-}
-
-/// What happens at the cutover with a session whose state cannot be moved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum OnUnmovableSession {
-    /// The cutover is refused.
-    #[default]
-    Refuse,
-    /// The session is ended with the server's own "terminating connection" error.
-    End,
-}
-
-/// `[cutover]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Cutover {
-    /// How long running transactions may take to end once new ones are held.
-    pub drain_timeout: Period,
-    /// Longest pause; passing it gives the cutover up with the source serving.
-    pub max_pause: Period,
-    /// Transactions past `drain_timeout`.
-    pub on_long_transaction: OnLongTransaction,
-    /// Sessions whose state cannot be moved.
-    pub on_unmovable_session: OnUnmovableSession,
-    /// Whether reads go on while writes wait; not in this version.
-    pub reads_during_hold: bool,
-}
-
-impl Default for Cutover {
-    fn default() -> Self {
-        Self {
-            drain_timeout: Period::from_millis(1_000),
-            max_pause: Period::from_millis(2_000),
-            on_long_transaction: OnLongTransaction::default(),
-            on_unmovable_session: OnUnmovableSession::default(),
-            reads_during_hold: false,
-        }
-    }
-}
-
 /// `[fence]`
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -384,12 +335,6 @@ impl Config {
         if self.sessions.threads > 256 {
             return invalid("sessions.threads", "must be at most 256");
         }
-        if self.cutover.reads_during_hold {
-            return invalid(
-                "cutover.reads_during_hold",
-                "not in this version; set it to false",
-            );
-        }
         if self.admin.http.is_some() {
             return invalid(
                 "admin.http",
@@ -397,10 +342,7 @@ impl Config {
             );
         }
         self.tls.read()?;
-        if self.cutover.max_pause.0.is_zero() {
-            return invalid("cutover.max_pause", "must be more than 0");
-        }
-        Ok(())
+        self.cutover.check(engine)
     }
 
     /// A key that is set and that another engine has.

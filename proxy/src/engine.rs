@@ -21,7 +21,7 @@ use router::engine::{Arrive, Journal, Leave};
 use router::{Epoch, Position, Side, Switch};
 use tokio::net::TcpStream;
 
-pub(crate) use self::facts::{Activity, Cleanup, Finding, Level, Session, WhoServes};
+pub(crate) use self::facts::{Activity, Cleanup, Finding, Level, Reason, Session, WhoServes};
 pub(crate) use self::interruption::{BEGIN_AGAIN, Interruption};
 pub(crate) use self::kind::Kind;
 pub(crate) use self::mysql::MySql;

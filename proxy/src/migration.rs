@@ -38,7 +38,23 @@ const COMMANDS_MAX: usize = 16;
 /// A command and where its answer goes.
 struct Command {
     request: Request,
-    answer: oneshot::Sender<Response>,
+    answer: Asker,
+}
+
+/// Who waits for a command's answer.
+struct Asker(oneshot::Sender<Response>);
+
+impl Asker {
+    /// Whether nobody waits any more.
+    fn is_gone(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    fn answer(self, response: Response) {
+        if self.0.send(response).is_err() {
+            tracing::info!("nobody waits for a command's answer any more");
+        }
+    }
 }
 
 /// How others talk to the migration.
@@ -58,6 +74,10 @@ impl<E: Engine> Clone for Handle<E> {
 
 impl<E: Engine> Handle<E> {
     /// Carries out a command and waits for its end, however long it takes.
+    ///
+    /// # Cancel safety
+    /// Dropping it gives the command up if it has not begun; a cutover also before anybody is held.
+    /// What has begun is carried out to its end.
     pub(crate) async fn ask(&self, request: Request) -> Response {
         if request == (Request::Status {}) {
             let status = self.board.status();
@@ -66,7 +86,10 @@ impl<E: Engine> Handle<E> {
         let (answer, answered) = oneshot::channel();
         if self
             .commands
-            .send(Command { request, answer })
+            .send(Command {
+                request,
+                answer: Asker(answer),
+            })
             .await
             .is_err()
         {
@@ -90,7 +113,10 @@ pub(crate) fn spawn<E: Engine>(
     undecided: Undecided,
     shutdown: CancellationToken,
 ) -> anyhow::Result<(Handle<E>, JoinHandle<()>)> {
-    let board = Arc::new(Board::new(Arc::clone(engine.clients())));
+    let board = Arc::new(Board::new(
+        Arc::clone(engine.clients()),
+        config.cutover.clone(),
+    ));
     let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
     let pumps = tokio::runtime::Handle::current();
     let actor = actor::Actor::new(config, engine, Arc::clone(&board), shutdown, pumps)?;

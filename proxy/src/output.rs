@@ -16,6 +16,9 @@ use crate::status::{Phase, Status, render};
 /// How often `--watch` and `--wait` ask.
 const WATCH_PERIOD: Duration = Duration::from_secs(1);
 
+/// A command that takes longer shows what it does.
+const FIRST_STEP_AFTER: Duration = Duration::from_secs(2);
+
 /// Prints an error with its causes on standard error.
 pub(crate) fn error(error: &dyn Error) {
     let mut text = format!("pointsman: {error}");
@@ -108,9 +111,34 @@ fn failed(lost: &ClientError) -> Exit {
 }
 
 fn once(socket: &Path, request: &Request, json: bool) -> Result<Exit, ClientError> {
-    let response = client::ask(socket, request)?;
+    let response = ask_showing_steps(socket, request)?;
     print(&response, json);
     Ok(response.exit)
+}
+
+/// Asks, and shows a person who waits for longer what is being done.
+fn ask_showing_steps(socket: &Path, request: &Request) -> Result<Response, ClientError> {
+    if !std::io::stderr().is_terminal() {
+        return client::ask(socket, request);
+    }
+    let (answer, answered) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        // Its end is seen by the answer that it sends.
+        let _asking = scope.spawn(|| answer.send(client::ask(socket, request)));
+        let mut shown = String::new();
+        let mut patience = FIRST_STEP_AFTER;
+        loop {
+            if let Ok(response) = answered.recv_timeout(patience) {
+                return response;
+            }
+            patience = WATCH_PERIOD;
+            let step = status(socket).ok().and_then(|(_, status)| status.step);
+            if let Some(step) = step.filter(|step| *step != shown) {
+                line(&mut std::io::stderr(), &format!("... {step}"));
+                shown = step;
+            }
+        }
+    })
 }
 
 fn print(response: &Response, json: bool) {

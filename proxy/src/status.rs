@@ -128,6 +128,8 @@ pub(crate) struct UnmovableSession {
     pub age_seconds: f64,
     /// What cannot be moved.
     pub reasons: Vec<String>,
+    /// What happens with it at a cutover: `end`, `wait` or `refuse`.
+    pub policy: String,
 }
 
 /// A session whose transaction runs.

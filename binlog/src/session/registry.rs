@@ -101,6 +101,8 @@ pub struct SessionInfo {
     pub database: String,
     /// The client's `program_name` among its connection attributes.
     pub application: String,
+    /// For how long it has been logged in.
+    pub age: Duration,
     /// What it does.
     pub state: SessionState,
     /// For how long.
@@ -318,6 +320,7 @@ impl Entry {
             user,
             database,
             application: self.application.clone(),
+            age: now,
             state,
             state_age: now.saturating_sub(Duration::from_millis(word >> 3)),
             transaction_age: state.is_in_transaction().then(|| now.saturating_sub(since)),

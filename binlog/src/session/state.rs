@@ -36,6 +36,39 @@ pub enum Unmovable {
     NotLetIn(String),
 }
 
+impl Unmovable {
+    /// The names of all kinds, for who decides by kind what happens to such a session.
+    pub const KINDS: &[&str] = &[
+        "temporary-table",
+        "table-lock",
+        "user-lock",
+        "prepared-statement",
+        "user-variable",
+        "other-database",
+        "setting",
+        "default-database",
+        "unreadable",
+        "not-let-in",
+    ];
+
+    /// The name of its kind, one of [`Unmovable::KINDS`].
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::TemporaryTable => "temporary-table",
+            Self::TableLock => "table-lock",
+            Self::UserLock => "user-lock",
+            Self::PreparedStatement => "prepared-statement",
+            Self::UserVariable => "user-variable",
+            Self::OtherDatabase => "other-database",
+            Self::Setting(_) => "setting",
+            Self::Schema(_) => "default-database",
+            Self::Unreadable(_) => "unreadable",
+            Self::NotLetIn(_) => "not-let-in",
+        }
+    }
+}
+
 impl fmt::Display for Unmovable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

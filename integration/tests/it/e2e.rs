@@ -11,6 +11,7 @@ mod lag;
 mod login_race;
 mod moves;
 mod objects;
+mod policies;
 mod privileges;
 mod refusals;
 mod shutdown;

@@ -90,6 +90,8 @@ pub struct SessionInfo {
     pub database: String,
     /// The client's `application_name` at log-in.
     pub application: String,
+    /// For how long it has been logged in.
+    pub age: Duration,
     /// What it does.
     pub state: SessionState,
     /// For how long.
@@ -281,6 +283,7 @@ impl Entry {
             user: self.user.clone(),
             database: self.database.clone(),
             application: self.application.clone(),
+            age: now,
             state,
             state_age: now.saturating_sub(Duration::from_millis(word >> 3)),
             transaction_age: state.is_in_transaction().then(|| now.saturating_sub(since)),

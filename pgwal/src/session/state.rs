@@ -38,6 +38,41 @@ pub enum Unmovable {
     NotLetIn(String),
 }
 
+impl Unmovable {
+    /// The names of all kinds, for who decides by kind what happens to such a session.
+    pub const KINDS: &[&str] = &[
+        "temporary-table",
+        "advisory-lock",
+        "listen",
+        "held-cursor",
+        "prepared-statement",
+        "replication",
+        "session-authorization",
+        "other-database",
+        "setting",
+        "unreadable",
+        "not-let-in",
+    ];
+
+    /// The name of its kind, one of [`Unmovable::KINDS`].
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::TemporaryTable => "temporary-table",
+            Self::AdvisoryLock => "advisory-lock",
+            Self::Listen => "listen",
+            Self::HeldCursor => "held-cursor",
+            Self::PreparedStatement => "prepared-statement",
+            Self::Replication => "replication",
+            Self::SessionAuthorization => "session-authorization",
+            Self::OtherDatabase => "other-database",
+            Self::Setting(_) => "setting",
+            Self::Unreadable(_) => "unreadable",
+            Self::NotLetIn(_) => "not-let-in",
+        }
+    }
+}
+
 impl fmt::Display for Unmovable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

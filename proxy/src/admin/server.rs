@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Interest};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,9 @@ const CONNECTIONS_MAX: usize = 64;
 
 /// How long a peer may take for its next line; a half one must not hold its place for ever.
 const LINE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether the peer still waits for its answer.
+const GONE_PERIOD: Duration = Duration::from_millis(100);
 
 /// A socket that cannot be opened.
 #[derive(Debug, Error)]
@@ -197,7 +201,13 @@ async fn serve_connection<E: Engine>(stream: UnixStream, migration: Handle<E>) -
                         info!(target: "pointsman::audit", uid, command, "admin command");
                     }
                 }
-                migration.ask(request).await
+                tokio::select! {
+                    response = migration.ask(request) => response,
+                    () = gone(&write) => {
+                        info!("an admin connection was closed before its answer");
+                        return Ok(());
+                    }
+                }
             }
             Err(error) => Response {
                 exit: Exit::Usage,
@@ -212,6 +222,19 @@ async fn serve_connection<E: Engine>(stream: UnixStream, migration: Handle<E>) -
             // What follows is the rest of an overlong line, or the peer is gone.
             return Ok(());
         }
+    }
+}
+
+/// Comes back when the peer has closed its connection: an operator who interrupts a command does not
+/// want it any more. One that only says that it will send nothing more waits for its answer.
+async fn gone(write: &OwnedWriteHalf) {
+    loop {
+        match write.ready(Interest::WRITABLE).await {
+            Ok(ready) if !ready.is_write_closed() => {}
+            Ok(_) | Err(_) => return,
+        }
+        // A socket that can be written to is ready at once, every time.
+        tokio::time::sleep(GONE_PERIOD).await;
     }
 }
 
@@ -242,6 +265,18 @@ mod tests {
             watcher.join().unwrap();
         });
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_peer_is_gone_when_it_closes_and_not_when_it_only_sends_no_more() {
+        let (ours, peer) = UnixStream::pair().unwrap();
+        let (_read, write) = ours.into_split();
+        let mut peer = peer;
+        peer.shutdown().await.unwrap();
+        let still_there = tokio::time::timeout(GONE_PERIOD * 3, gone(&write)).await;
+        assert!(still_there.is_err());
+        drop(peer);
+        gone(&write).await;
     }
 
     #[test]

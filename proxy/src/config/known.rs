@@ -21,6 +21,8 @@ pub(super) fn known_keys() -> Vec<String> {
 
 fn gather(path: &str, value: &Value, keys: &mut Vec<String>) {
     match value {
+        // Its keys are the operator's own words; they are checked later.
+        Value::Object(section) if section.is_empty() => keys.push(path.to_owned()),
         Value::Object(section) => {
             for (name, value) in section {
                 gather(&join(path, name), value, keys);

@@ -19,12 +19,23 @@ pub(crate) struct Session {
     pub database: String,
     /// What it does.
     pub activity: Activity,
-    /// For how long.
+    /// For how long it has been logged in.
     pub age: Duration,
     /// Whether its connection to the other side stands ready.
     pub twin_ready: bool,
-    /// Why it cannot be moved, in words; empty when it can, as far as is known.
-    pub unmovable: Vec<String>,
+    /// Why it cannot be moved; empty when it can, as far as is known.
+    pub unmovable: Vec<Reason>,
+}
+
+/// Why a session cannot be moved.
+#[derive(Debug, Clone)]
+pub(crate) struct Reason {
+    /// The name of its kind, one of [`Kind::unmovable_kinds`].
+    ///
+    /// [`Kind::unmovable_kinds`]: super::Kind::unmovable_kinds
+    pub kind: &'static str,
+    /// In words.
+    pub text: String,
 }
 
 /// What a session does.
@@ -42,6 +53,12 @@ pub(crate) enum Activity {
 }
 
 impl Session {
+    /// Why it cannot be moved, in words.
+    pub(crate) fn reasons(&self) -> String {
+        let texts: Vec<&str> = self.unmovable.iter().map(|one| one.text.as_str()).collect();
+        texts.join(", ")
+    }
+
     /// How long ago it began the transaction that it is in.
     pub(crate) fn transaction_age(&self) -> Option<Duration> {
         match self.activity {

@@ -44,6 +44,14 @@ impl Kind {
         }
     }
 
+    /// The names of all kinds of state that cannot be moved.
+    pub(crate) fn unmovable_kinds(self) -> &'static [&'static str] {
+        match self {
+            Self::Postgres => pgwal::session::Unmovable::KINDS,
+            Self::MySql => binlog::session::Unmovable::KINDS,
+        }
+    }
+
     /// Whether the rest of the URL is understood too.
     ///
     /// # Errors

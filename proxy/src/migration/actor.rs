@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use super::board::{Board, Life};
 use super::cutover::{Scene, Wanted};
 use super::left::{self, Left, LeftError, Note};
-use super::{Command, cutover, ending, guard, preflight, pump, standing};
+use super::{Asker, Command, cutover, ending, guard, preflight, pump, standing};
 use crate::admin::protocol::{Request, Response};
 use crate::config::Config;
 use crate::engine::{Clients as _, Engine};
@@ -111,9 +111,12 @@ impl<E: Engine> Actor<E> {
             let Some(Command { request, answer }) = command else {
                 break;
             };
-            let response = self.carry_out(request).await;
-            // The asker may have given up waiting.
-            drop(answer.send(response));
+            if answer.is_gone() {
+                info!(command = request.name(), "given up before it began");
+                continue;
+            }
+            let response = self.carry_out(request, &answer).await;
+            answer.answer(response);
         }
         self.stop_pump().await;
         self.stop_guard().await;
@@ -137,7 +140,7 @@ impl<E: Engine> Actor<E> {
         }
     }
 
-    async fn carry_out(&mut self, request: Request) -> Response {
+    async fn carry_out(&mut self, request: Request, asker: &Asker) -> Response {
         match request {
             Request::Status {} => Response::done(String::new()).with_result(self.board.status()),
             Request::Check { accept } => self.check(&accept).await,
@@ -148,7 +151,7 @@ impl<E: Engine> Actor<E> {
             } => {
                 let max_pause = max_pause_ms.map(Duration::from_millis);
                 let max_pause = max_pause.unwrap_or(self.config.cutover.max_pause.0);
-                self.cutover(Wanted { max_pause, dry_run }).await
+                self.cutover(Wanted { max_pause, dry_run }, asker).await
             }
             Request::Finish { lift_fence } => self.finish(lift_fence).await,
             Request::Abort {} => self.abort().await,
@@ -233,7 +236,7 @@ impl<E: Engine> Actor<E> {
         }
     }
 
-    async fn cutover(&mut self, wanted: Wanted) -> Response {
+    async fn cutover(&mut self, wanted: Wanted, asker: &Asker) -> Response {
         let (Life::Streaming, Some(_)) = (self.board.life(), self.board.flow()) else {
             return Response::refused(
                 "the target is not current, so there is nothing to cut over to: see `pointsman \
@@ -244,6 +247,7 @@ impl<E: Engine> Actor<E> {
             config: &self.config,
             engine: &self.engine,
             board: &self.board,
+            asker,
         };
         // Boxed: the movement's state is large, and a cutover is rare.
         let response = Box::pin(cutover::cutover(scene, wanted)).await;

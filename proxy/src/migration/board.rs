@@ -6,7 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::Mutex;
 use router::{Position as _, Side};
 
-use crate::engine::{Clients as _, Engine, Flow as _};
+use crate::config::Cutover;
+use crate::engine::{Clients as _, Engine, Flow as _, Reason};
 use crate::status::{
     CopyStatus, CutoverReport, Failure, Lag, Phase, Sessions, Status, TableStatus, UnmovableSession,
 };
@@ -42,6 +43,7 @@ pub(super) enum Life {
 /// The parts of the status.
 pub(super) struct Board<E: Engine> {
     clients: Arc<E::Clients>,
+    policies: Cutover,
     parts: Mutex<Parts<E>>,
 }
 
@@ -80,9 +82,10 @@ impl<E: Engine> Parts<E> {
 
 impl<E: Engine> Board<E> {
     /// A board on which nothing is decided.
-    pub(super) fn new(clients: Arc<E::Clients>) -> Self {
+    pub(super) fn new(clients: Arc<E::Clients>, policies: Cutover) -> Self {
         Self {
             clients,
+            policies,
             parts: Mutex::new(Parts::new()),
         }
     }
@@ -234,23 +237,31 @@ impl<E: Engine> Board<E> {
     fn sessions(&self) -> Sessions {
         let all = self.clients.sessions();
         let in_transaction = all.iter().filter(|one| one.transaction_age().is_some());
-        let unmovable = all.iter().filter(|session| !session.unmovable.is_empty());
+        let unmovable = all.iter().filter_map(|session| {
+            let policy = self.policies.policy_for(session)?;
+            Some((session, policy))
+        });
         Sessions {
             total: all.len(),
             active: in_transaction.count(),
             twins: all.iter().filter(|session| session.twin_ready).count(),
             unmovable: unmovable
-                .map(|session| UnmovableSession {
+                .map(|(session, policy)| UnmovableSession {
                     id: session.id,
                     client: session.client.to_string(),
                     user: session.user.clone(),
                     database: session.database.clone(),
                     age_seconds: session.age.as_secs_f64(),
-                    reasons: session.unmovable.clone(),
+                    reasons: texts(&session.unmovable),
+                    policy: policy.as_str().to_owned(),
                 })
                 .collect(),
         }
     }
+}
+
+fn texts(reasons: &[Reason]) -> Vec<String> {
+    reasons.iter().map(|reason| reason.text.clone()).collect()
 }
 
 /// Age of a commit by our own clock; a clock that differs from the source's shows as much.

@@ -3,6 +3,7 @@
 
 mod report;
 mod twins;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +12,13 @@ use router::Side;
 use router::cutover::{Arrival, Ended, LongTransactions, Plan, Step};
 use tracing::info;
 
+use super::Asker;
 use super::board::{Board, Life};
 use super::mover::{self, Moved, Parts};
 use super::sessions::{RelaySessions, in_words, unmovable};
 use super::standing;
 use crate::admin::protocol::Response;
-use crate::config::{Config, OnLongTransaction, OnUnmovableSession};
+use crate::config::{Config, Policy};
 use crate::engine::{Clients as _, Engine, Limits, Prepared};
 use crate::exit::Exit;
 use crate::status::RunningSession;
@@ -51,6 +53,20 @@ pub(super) struct Scene<'a, E: Engine> {
     pub engine: &'a Arc<E>,
     /// What status shows.
     pub board: &'a Arc<Board<E>>,
+    /// Who waits for the answer.
+    pub asker: &'a Asker,
+}
+
+impl<E: Engine> Scene<'_, E> {
+    /// Nobody is held for a command whose operator has given it up.
+    fn confirm_wanted(&self) -> Result<(), Refused> {
+        match self.asker.is_gone() {
+            true => Err("the command was given up before anybody had to wait"
+                .to_owned()
+                .into()),
+            false => Ok(()),
+        }
+    }
 }
 
 /// Why a cutover is not begun.
@@ -91,12 +107,15 @@ async fn attempt<E: Engine>(scene: &Scene<'_, E>, wanted: Wanted) -> Result<Resp
     }
     let clients = &**scene.engine.clients();
     let still_running = twins::open(scene).await;
-    let refuses = scene.config.cutover.on_long_transaction == OnLongTransaction::Refuse;
-    if refuses && !still_running.is_empty() && !wanted.dry_run {
-        return Err(Refused {
-            reason: too_long(scene, &still_running),
-            still_running,
-        });
+    let refuses = scene.config.cutover.on_long_transaction == Policy::Refuse;
+    if !wanted.dry_run {
+        if refuses && !still_running.is_empty() {
+            return Err(Refused {
+                reason: too_long(scene, &still_running),
+                still_running,
+            });
+        }
+        waiting::until_out_of_the_way(scene, &still_running).await?;
     }
     scene.board.step("looking for what would stand in the way");
     let prepared = tokio::time::timeout(PREPARE_TIMEOUT, prepare(scene))
@@ -106,16 +125,7 @@ async fn attempt<E: Engine>(scene: &Scene<'_, E>, wanted: Wanted) -> Result<Resp
             format!("a server has not answered within {seconds} s; nothing was changed")
         })??;
     let mut obstacles = prepared.obstacles.clone();
-    let unmovable = unmovable(clients);
-    if let (Some(words), OnUnmovableSession::Refuse) = (
-        in_words(&unmovable),
-        scene.config.cutover.on_unmovable_session,
-    ) {
-        obstacles.push(format!(
-            "{words} (`pointsman status` lists all: end them, or set \
-             cutover.on_unmovable_session = \"end\")"
-        ));
-    }
+    obstacles.extend(refusing(scene));
     if wanted.dry_run {
         if refuses && !still_running.is_empty() {
             obstacles.push(too_long(scene, &still_running));
@@ -131,9 +141,10 @@ async fn attempt<E: Engine>(scene: &Scene<'_, E>, wanted: Wanted) -> Result<Resp
     }
     // The looking took a while: whoever ran something since is read again, while it costs no pause.
     twins::freshen(clients).await;
-    let moved = drive(scene, &prepared, wanted).await;
+    scene.confirm_wanted()?;
+    let (moved, sessions_ended) = drive(scene, &prepared, wanted).await;
     let foreign_ended = E::foreign_ended(&prepared.leave);
-    let moved_report = report::of(scene, &moved, foreign_ended, unmovable.len());
+    let moved_report = report::of(scene, &moved, foreign_ended, sessions_ended);
     scene.board.cutover(moved_report.clone());
     let mut response = report::answer(moved_report);
     if moved.ended == Ended::Contradiction {
@@ -144,6 +155,17 @@ async fn attempt<E: Engine>(scene: &Scene<'_, E>, wanted: Wanted) -> Result<Resp
         );
     }
     Ok(response)
+}
+
+/// The sessions that refuse the cutover by the operator's policies, in words.
+fn refusing<E: Engine>(scene: &Scene<'_, E>) -> Option<String> {
+    let clients = &**scene.engine.clients();
+    let refusing = unmovable(clients, &scene.config.cutover).refuse;
+    let words = in_words(&refusing)?;
+    Some(format!(
+        "{words} (`pointsman status` lists all: end them, or set cutover.on_unmovable_session to \
+         \"wait\" or \"end\")"
+    ))
 }
 
 /// Why a transaction that has been open for so long refuses the cutover.
@@ -168,7 +190,12 @@ async fn prepare<E: Engine>(scene: &Scene<'_, E>) -> Result<Prepared<E>, String>
     scene.engine.prepare(move || board.flow(), limits).await
 }
 
-async fn drive<E: Engine>(scene: &Scene<'_, E>, prepared: &Prepared<E>, wanted: Wanted) -> Moved {
+/// Moves the points. Also says how many sessions were ended.
+async fn drive<E: Engine>(
+    scene: &Scene<'_, E>,
+    prepared: &Prepared<E>,
+    wanted: Wanted,
+) -> (Moved, usize) {
     let cutover = &scene.config.cutover;
     let plan = Plan {
         to: Side::Target,
@@ -176,8 +203,8 @@ async fn drive<E: Engine>(scene: &Scene<'_, E>, prepared: &Prepared<E>, wanted: 
         max_pause: wanted.max_pause,
         drain_timeout: cutover.drain_timeout.0,
         long_transactions: match cutover.on_long_transaction {
-            OnLongTransaction::Refuse => LongTransactions::GiveUp,
-            OnLongTransaction::End => LongTransactions::CutOff,
+            Policy::Refuse | Policy::Wait => LongTransactions::GiveUp,
+            Policy::End => LongTransactions::CutOff,
         },
         arrival: Arrival::Open,
         retry_delay: RETRY_DELAY,
@@ -185,7 +212,7 @@ async fn drive<E: Engine>(scene: &Scene<'_, E>, prepared: &Prepared<E>, wanted: 
     scene.board.enter(Life::CuttingOver);
     info!(epoch = %plan.epoch, max_pause = ?plan.max_pause, "the cutover begins");
     let clients = &**scene.engine.clients();
-    let sessions = RelaySessions::new(clients, cutover.on_unmovable_session);
+    let sessions = RelaySessions::new(clients, cutover);
     let board = Arc::clone(scene.board);
     let on_step = move |step: Step| board.step(step.as_str());
     let parts = Parts {
@@ -196,5 +223,6 @@ async fn drive<E: Engine>(scene: &Scene<'_, E>, prepared: &Prepared<E>, wanted: 
         sessions: &sessions,
         on_step: &on_step,
     };
-    mover::drive(plan, parts).await
+    let moved = mover::drive(plan, parts).await;
+    (moved, sessions.ended())
 }

@@ -161,8 +161,9 @@ fn sessions(out: &mut String, status: &Status) {
             out,
             "",
             &format!(
-                "cannot move: #{} {who}, {age:.0} s old: {reasons}",
-                session.id
+                "cannot move: #{} {who}, {age:.0} s old: {reasons} ({})",
+                session.id,
+                at_cutover(&session.policy)
             ),
         );
     }
@@ -173,6 +174,15 @@ fn sessions(out: &mut String, status: &Status) {
             "",
             &format!("and {more} more that cannot move (status --json lists all)"),
         );
+    }
+}
+
+/// What a cutover does with a session, from the name of the policy.
+fn at_cutover(policy: &str) -> &'static str {
+    match policy {
+        "end" => "a cutover ends it",
+        "wait" => "a cutover waits for it",
+        _ => "refuses a cutover",
     }
 }
 
@@ -233,12 +243,12 @@ fn next_step(status: &Status) -> String {
     if let Some(failure) = &status.failure {
         return failure.hint.clone();
     }
+    let unmovable = status.sessions.unmovable.iter();
+    let refusing = unmovable.filter(|one| one.policy == "refuse").count();
     let text = match status.phase {
         Phase::Proxying => "pointsman check, then pointsman start",
         Phase::Copying => "wait for the copy; pointsman status --watch shows it move",
-        Phase::Streaming if status.sessions.unmovable.is_empty() => {
-            "pointsman cutover --dry-run, then pointsman cutover"
-        }
+        Phase::Streaming if refusing == 0 => "pointsman cutover --dry-run, then pointsman cutover",
         Phase::Streaming => {
             "end the sessions above, or set cutover.on_unmovable_session, then pointsman cutover"
         }

@@ -8,6 +8,7 @@ mod differences;
 mod events;
 mod many_tables;
 mod moves;
+mod policies;
 mod refusals;
 mod spool;
 mod stage;

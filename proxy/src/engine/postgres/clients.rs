@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgwal::session::{Relay, SessionId, SessionInfo, SessionState};
+use pgwal::session::{Relay, SessionId, SessionInfo, SessionState, Unmovable};
 use router::Switch;
 use tokio::net::TcpStream;
 
-use crate::engine::{Activity, Clients, Session};
+use crate::engine::{Activity, Clients, Reason, Session};
 
 impl Clients for Relay {
     fn accept(self: &Arc<Self>, client: TcpStream, address: SocketAddr) {
@@ -71,8 +71,15 @@ fn session(info: SessionInfo) -> Session {
         user: info.user,
         database: info.database,
         activity,
-        age: info.state_age,
+        age: info.age,
         twin_ready: info.twin_ready,
-        unmovable: info.unmovable.iter().map(ToString::to_string).collect(),
+        unmovable: info.unmovable.iter().map(reason).collect(),
+    }
+}
+
+fn reason(unmovable: &Unmovable) -> Reason {
+    Reason {
+        kind: unmovable.kind(),
+        text: unmovable.to_string(),
     }
 }

@@ -6,7 +6,7 @@ use router::cutover::{Cause, Ended};
 
 use super::Scene;
 use crate::admin::protocol::Response;
-use crate::config::OnUnmovableSession;
+use crate::config::Policy;
 use crate::engine::{Clients as _, Engine};
 use crate::migration::mover::Moved;
 use crate::status::{CutoverReport, RunningSession, StepTime, render_cutover};
@@ -48,7 +48,7 @@ pub(super) fn of<E: Engine>(
         } else {
             0
         },
-        sessions_ended: if switched { sessions_ended } else { 0 },
+        sessions_ended,
         foreign_ended,
         still_running: match moved.ended {
             Ended::GivenUp(Cause::DrainDeadline) => moved.still_running.clone(),
@@ -100,17 +100,19 @@ pub(super) fn answer(report: CutoverReport) -> Response {
 
 /// What would happen to each session and each long transaction.
 pub(super) fn would<E: Engine>(scene: &Scene<'_, E>, long_transactions: &[String]) -> Vec<String> {
-    let policy = scene.config.cutover.on_unmovable_session;
+    let policies = &scene.config.cutover;
     let mut lines = Vec::new();
     for session in scene.engine.clients().sessions() {
-        let reasons = session.unmovable.join(", ");
-        let what = match (reasons.is_empty(), policy) {
-            (true, _) if session.twin_ready => "moves".to_owned(),
-            (true, _) => "moves; its connection to the target is opened at the switch".to_owned(),
-            (false, OnUnmovableSession::Refuse) => {
-                format!("refuses the cutover: {reasons}")
-            }
-            (false, OnUnmovableSession::End) => format!("is ended: {reasons}"),
+        let reasons = session.reasons();
+        let what = match policies.policy_for(&session) {
+            None if session.twin_ready => "moves".to_owned(),
+            None => "moves; its connection to the target is opened at the switch".to_owned(),
+            Some(Policy::Refuse) => format!("refuses the cutover: {reasons}"),
+            Some(Policy::Wait) => format!(
+                "is waited for, up to {} (cutover.wait_timeout): {reasons}",
+                policies.wait_timeout
+            ),
+            Some(Policy::End) => format!("is ended: {reasons}"),
         };
         let (id, client) = (session.id, session.client);
         lines.push(format!(

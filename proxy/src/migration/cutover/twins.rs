@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::Scene;
-use crate::config::OnLongTransaction;
+use crate::config::Policy;
 use crate::engine::{Clients, Engine, Session};
 use crate::migration::sessions::running_for;
 use crate::status::RunningSession;
@@ -40,8 +40,8 @@ pub(super) async fn open<E: Engine>(scene: &Scene<'_, E>) -> Vec<RunningSession>
         loop {
             let running = long();
             let enough = match policy {
-                OnLongTransaction::Refuse => true,
-                OnLongTransaction::End => only_long_ones_lack(),
+                Policy::Refuse => true,
+                Policy::Wait | Policy::End => only_long_ones_lack(),
             };
             if enough && !running.is_empty() {
                 return running;
@@ -59,8 +59,12 @@ pub(super) async fn open<E: Engine>(scene: &Scene<'_, E>) -> Vec<RunningSession>
 async fn open_all<E: Engine>(scene: &Scene<'_, E>) {
     let clients = &**scene.engine.clients();
     let doing = "opening the sessions' connections to the target";
-    scene.board.step(doing);
-    let mut most = 0;
+    let done = || {
+        let sessions = clients.sessions();
+        let done = sessions.iter().filter(|one| is_done(one)).count();
+        (done, sessions.len())
+    };
+    let (mut most, _) = done();
     let mut progress = Instant::now();
     while progress.elapsed() < NO_PROGRESS_MAX {
         let begun = Instant::now();
@@ -68,12 +72,9 @@ async fn open_all<E: Engine>(scene: &Scene<'_, E>) {
         if begun.elapsed() < ROUND {
             return;
         }
-        let sessions = clients.sessions();
-        let done = sessions.iter().filter(|one| is_done(one)).count();
-        scene
-            .board
-            .step(format!("{doing}: {done} of {}", sessions.len()));
+        let (done, all) = done();
         if done > most {
+            scene.board.step(format!("{doing}: {done} of {all}"));
             most = done;
             progress = Instant::now();
         }
