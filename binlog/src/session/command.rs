@@ -63,6 +63,7 @@ pub(super) mod code {
     pub(in crate::session) const STMT_PREPARE: u8 = 0x16;
     pub(in crate::session) const STMT_EXECUTE: u8 = 0x17;
     pub(in crate::session) const STMT_CLOSE: u8 = 0x19;
+    pub(in crate::session) const RESET_CONNECTION: u8 = 0x1f;
 }
 
 const REPLICATION: &str = "this connection does not carry the replication protocol; connect replicas \
@@ -104,7 +105,7 @@ pub(super) fn parse(payload: &[u8]) -> Command {
         (0x1a, Some(statement)) => Command::Reset { statement },
         (0x1c, Some(statement)) => Command::Fetch { statement },
         (0x17..=0x1a | 0x1c, None) => Command::Refused("malformed communication packet"),
-        (0x1f, _) => Command::ResetConnection,
+        (code::RESET_CONNECTION, _) => Command::ResetConnection,
         (_unknown, _) => Command::Refused(UNKNOWN),
     }
 }

@@ -19,6 +19,9 @@ mod number {
     pub(super) const MALFORMED_PACKET: u16 = 1835;
     pub(super) const NO_SUCH_PLUGIN: u16 = 1524;
     pub(super) const SECURE_TRANSPORT_REQUIRED: u16 = 3159;
+    /// No right to the database, a wrong password, no such database, an account without password,
+    /// its limits, a locked one.
+    pub(super) const REFUSED_LOG_INS: [u16; 6] = [1044, ACCESS_DENIED, 1049, 1226, 1698, 4151];
 }
 
 /// The end of a session that the client did not ask for.
@@ -50,6 +53,19 @@ impl Fatal {
     /// A command that is not relayed.
     pub(super) fn refused(reason: &str) -> Self {
         Self::new(1047, "08S01", reason)
+    }
+
+    /// In the server's words.
+    pub(super) fn unknown_command() -> Self {
+        Self::refused("Unknown command")
+    }
+
+    /// Whether it is the answer to a log-in that is not granted.
+    pub(super) fn refuses_log_in(&self) -> bool {
+        match self {
+            Self::Error(error) => number::REFUSED_LOG_INS.contains(&error.code),
+            Self::ClientGone | Self::ServerGone => false,
+        }
     }
 
     /// In the server's words.

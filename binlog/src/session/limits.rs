@@ -28,6 +28,9 @@ pub(super) const VARIABLES_MAX: usize = 200;
 /// attributes alone may have 64 KiB.
 pub(super) const LOGIN_PACKET_BYTES_MAX: u32 = 128 * 1024;
 
+/// How often a client may wish in vain to be another user, where that does not end its session.
+pub(super) const REFUSED_USERS_MAX: u8 = 3;
+
 /// Passwords longer than this are no passwords; the servers' own limit for SHA-2 is 256.
 pub(super) const PASSWORD_BYTES_MAX: usize = 1024;
 

@@ -359,6 +359,16 @@ impl Pump {
         &mut self.client
     }
 
+    /// The server's leg, between two commands.
+    pub(super) fn server(&mut self) -> &mut Socket {
+        &mut self.server
+    }
+
+    /// The present server has forgotten everything that the session had open.
+    pub(super) fn nothing_is_open(&mut self) {
+        self.pulse = Pulse::new(self.pulse.eof(), 0);
+    }
+
     /// Replaces the server, between two commands. Gives back the old connection.
     pub(super) fn change_server(&mut self, present: Present) -> Socket {
         self.side = present.side;

@@ -1,21 +1,21 @@
 //! A session after its log-in: it runs the hot loop and does what the loop stops for.
 
+mod change_user;
+
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use router::{Gate, Side};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 
 use super::command::code;
-use super::face::Face;
 use super::fatal::Fatal;
 use super::limits::GOODBYE_TIMEOUT;
-use super::login::Doorstep;
 use super::outside::OfAllSoon;
 use super::packet;
 use super::preparation::{Plan, Preparation, Prepared};
@@ -23,7 +23,6 @@ use super::pump::{Due, Present, Pump, Stop};
 use super::reading::{self, About};
 use super::registry::{Entry, LegKey, Request, SessionState};
 use super::relay::Relay;
-use super::serve::{open_leg, put_ok};
 use super::servers::Common;
 use super::startup::Startup;
 use super::state::{Reading, Replay, Unmovable};
@@ -53,6 +52,8 @@ pub(super) struct Session {
     preparation: Option<Preparation>,
     /// The connection that served before the switch.
     retired: Option<Socket>,
+    /// How often the client wished to be another user and was refused.
+    refused_users: u8,
 }
 
 /// How a session ended.
@@ -94,6 +95,7 @@ impl Session {
             twin: None,
             preparation: None,
             retired: None,
+            refused_users: 0,
         }
     }
 
@@ -395,71 +397,6 @@ impl Session {
         let plan = self.plan(side).ok_or_else(|| cannot_move(&no_server()))?;
         let prepared = plan.begin().wait().await;
         prepared.twin.map_err(|reason| cannot_move(&reason))
-    }
-
-    /// Logs the client in anew: by a new connection to the server, which leaves nothing of the old
-    /// session, as the command wants it.
-    async fn change_user(&mut self, payload: &Bytes) -> Result<(), Fatal> {
-        let malformed = |_bad| Fatal::malformed("Malformed communication packet");
-        let startup = self
-            .identity
-            .startup
-            .change_user(payload)
-            .map_err(malformed)?;
-        self.settle_preparation().await;
-        self.drop_twin().await;
-        let relay = Arc::clone(&self.relay);
-        // A session in a transaction holds a permit already.
-        let side = match self.gate.try_enter() {
-            Ok(side) => side,
-            Err(_held) => self.pump.side(),
-        };
-        let mut sequence = 1;
-        let doorstep = async {
-            let mut doorstep = Doorstep {
-                relay: &relay,
-                common: &self.identity.common,
-                startup: &startup,
-                host: self.entry.client.ip().to_string(),
-                face: Face {
-                    socket: self.pump.client(),
-                    sequence: &mut sequence,
-                },
-            };
-            doorstep.authenticate().await
-        };
-        let authenticated = timeout(relay.login_timeout(), doorstep).await;
-        self.pump.set_sequence(sequence);
-        let credential = authenticated.map_err(|_elapsed| Fatal::too_late())??;
-        let conn = match open_leg(&relay, side, &startup, &credential).await {
-            Ok(conn) => conn,
-            Err(error) => {
-                relay.remembered.forget(&startup.user);
-                return Err(Fatal::connect(&error));
-            }
-        };
-        relay.remembered.keep(&startup.user, &credential);
-        put_ok(
-            &startup,
-            &conn,
-            Bytes::new(),
-            sequence,
-            self.pump.tell_client(),
-        );
-        self.pump.forget_state();
-        self.take_server(conn, side).await;
-        // What the old connection had locked must be free before the client goes on.
-        self.entry.legs.lock().retired = None;
-        if let Some(old) = self.retired.take() {
-            close(old).await;
-        }
-        self.entry.mark_dirty();
-        self.entry
-            .rename(startup.user_name(), startup.database_name());
-        self.identity.startup = startup;
-        self.identity.credential = credential;
-        self.reading = Reading::default();
-        Ok(())
     }
 }
 

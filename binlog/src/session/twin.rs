@@ -149,6 +149,7 @@ impl Twin {
         }
         let names = self.variable_names().await?;
         let has = |name: &str| !RENAMED.contains(&name) || names.contains(name);
+        let version = self.conn.version();
         let mut assignments: Vec<(String, String)> = gone
             .into_iter()
             .map(|name| {
@@ -158,7 +159,7 @@ impl Twin {
             .collect();
         assignments.extend(
             news.iter()
-                .map(|setting| (setting.name.clone(), setting.assignment(has))),
+                .map(|setting| (setting.name.clone(), setting.assignment(version, has))),
         );
         let all: Vec<&str> = assignments.iter().map(|(_, sql)| sql.as_str()).collect();
         if self
@@ -191,7 +192,10 @@ impl Twin {
                 name: setting.name.clone(),
                 value,
             };
-            let sql = format!("SET {}", nearest.assignment(|_name| true));
+            let sql = format!(
+                "SET {}",
+                nearest.assignment(self.conn.version(), |_name| true)
+            );
             if self.query(&sql).await?.is_ok() {
                 return Ok(true);
             }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::super::answer::Rows;
 use super::text;
+use crate::version::ServerVersion;
 use crate::wire::quote;
 
 /// A session variable and its value as the server shows it.
@@ -123,17 +124,26 @@ fn old(name: &str) -> &str {
 }
 
 impl Setting {
-    /// The assignment, for a server that has the variable under this or its old name.
-    pub(in crate::session) fn assignment(&self, has: impl Fn(&str) -> bool) -> String {
+    /// The assignment, for a server of this version that has the variable under this or its old
+    /// name.
+    pub(in crate::session) fn assignment(
+        &self,
+        version: ServerVersion,
+        has: impl Fn(&str) -> bool,
+    ) -> String {
         let name = if has(&self.name) {
             &self.name
         } else {
             old(&self.name)
         };
-        format!("@@SESSION.{} = {}", quote::ident(name), self.literal())
+        format!(
+            "@@SESSION.{} = {}",
+            quote::ident(name),
+            self.literal(version)
+        )
     }
 
-    fn literal(&self) -> String {
+    fn literal(&self, version: ServerVersion) -> String {
         let value = &self.value;
         let number = value.strip_prefix('-').unwrap_or(value);
         let is_number = number.starts_with(|digit: char| digit.is_ascii_digit())
@@ -146,7 +156,7 @@ impl Setting {
             "character_set_results" if value.is_empty() => "NULL".to_owned(),
             _other if is_number => value.clone(),
             // The mode of MySQL before 8.0 and of MariaDB is about GRANT only.
-            "sql_mode" => {
+            "sql_mode" if version.is_mysql_at_least(8, 0, 11) => {
                 let modes: Vec<&str> = value
                     .split(',')
                     .filter(|mode| *mode != "NO_AUTO_CREATE_USER")
@@ -216,13 +226,12 @@ mod tests {
 
     #[test]
     fn values_become_literals_of_their_kind() {
-        let of = |name: &str, value: &str| {
-            Setting {
-                name: name.to_owned(),
-                value: value.to_owned(),
-            }
-            .assignment(|_| true)
+        let new = ServerVersion::parse("9.7.4").unwrap();
+        let setting = |name: &str, value: &str| Setting {
+            name: name.to_owned(),
+            value: value.to_owned(),
         };
+        let of = |name: &str, value: &str| setting(name, value).assignment(new, |_| true);
         assert_eq!(of("a", "5"), "@@SESSION.`a` = 5");
         assert_eq!(of("a", "-1.5"), "@@SESSION.`a` = -1.5");
         assert_eq!(of("a", "ON"), "@@SESSION.`a` = 'ON'");
@@ -238,12 +247,14 @@ mod tests {
             of("sql_mode", "ANSI,NO_AUTO_CREATE_USER"),
             "@@SESSION.`sql_mode` = 'ANSI'"
         );
-        let old = Setting {
-            name: "transaction_isolation".to_owned(),
-            value: "SERIALIZABLE".to_owned(),
-        };
+        let mariadb = ServerVersion::parse("11.8.6-MariaDB").unwrap();
         assert_eq!(
-            old.assignment(|name| name != "transaction_isolation"),
+            setting("sql_mode", "ANSI,NO_AUTO_CREATE_USER").assignment(mariadb, |_| true),
+            "@@SESSION.`sql_mode` = 'ANSI,NO_AUTO_CREATE_USER'"
+        );
+        let old = setting("transaction_isolation", "SERIALIZABLE");
+        assert_eq!(
+            old.assignment(new, |name| name != "transaction_isolation"),
             "@@SESSION.`tx_isolation` = 'SERIALIZABLE'"
         );
     }

@@ -5,5 +5,7 @@ mod corners;
 mod house;
 mod logins;
 mod moving;
+mod outcome;
 mod protocol;
 mod tls;
+mod users;
