@@ -32,6 +32,7 @@ mod charset;
 mod compose;
 mod convert;
 mod ddl;
+mod documents;
 mod encode;
 mod error;
 mod events;

@@ -6,6 +6,7 @@
 pub mod apply;
 pub mod check;
 pub mod copy;
+mod json;
 pub mod movement;
 pub mod name;
 pub mod position;

@@ -26,6 +26,7 @@ mod gtid;
 mod handle;
 mod kind;
 mod limits;
+mod partial;
 mod query;
 mod queue;
 mod reader;

@@ -23,6 +23,7 @@ use self::batch::Batch;
 use super::ApplyOptions;
 use super::compose::ForeignKeys;
 use super::ddl::Statement;
+use super::documents;
 use super::error::{ApplyError, TableError};
 use super::events::{Ddl, Events, EventsError, StreamEvent};
 use super::handle::{Control, Order, RunState, Shared};
@@ -334,6 +335,7 @@ impl<'a, S: Events> Gatherer<'a, S> {
         table: &Arc<TargetTable>,
         change: Change,
     ) -> Result<Result<(), ExecutorGone>, ApplyError> {
+        let change = documents::level(table, change)?;
         let parts = match split(table, change) {
             Split::Alone(change) => {
                 return self.alone(table, change, ForeignKeys::Off).await;

@@ -11,27 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::field::BadField;
 use super::render::{decimal, times};
-
-/// How deep values may be nested: MySQL's own limit.
-const DEPTH_MAX: u32 = 100;
-
-/// Type bytes of values.
-mod kind {
-    pub(super) const SMALL_OBJECT: u8 = 0;
-    pub(super) const LARGE_OBJECT: u8 = 1;
-    pub(super) const SMALL_ARRAY: u8 = 2;
-    pub(super) const LARGE_ARRAY: u8 = 3;
-    pub(super) const LITERAL: u8 = 4;
-    pub(super) const INT16: u8 = 5;
-    pub(super) const UINT16: u8 = 6;
-    pub(super) const INT32: u8 = 7;
-    pub(super) const UINT32: u8 = 8;
-    pub(super) const INT64: u8 = 9;
-    pub(super) const UINT64: u8 = 10;
-    pub(super) const DOUBLE: u8 = 11;
-    pub(super) const STRING: u8 = 12;
-    pub(super) const OPAQUE: u8 = 15;
-}
+use crate::json::read::{DEPTH_MAX, Parts, Value, counted, first, kind};
 
 /// Field types of opaque values.
 mod opaque {
@@ -67,10 +47,7 @@ pub(super) fn text(binary: &[u8]) -> Result<Text, BadField> {
         text: String::with_capacity(binary.len() + 16),
         loses: Loses::Nothing,
     };
-    match binary.split_first() {
-        None => writer.text.push_str("null"),
-        Some((kind, value)) => writer.value(*kind, value, 0)?,
-    }
+    writer.value(Value::of(binary)?, 0)?;
     Ok(Text {
         text: writer.text,
         loses: writer.loses,
@@ -82,80 +59,33 @@ struct Writer {
     loses: Loses,
 }
 
-/// An object or array: its own bytes, and how wide its numbers are.
-#[derive(Clone, Copy)]
-struct Container<'a> {
-    bytes: &'a [u8],
-    wide: usize,
-}
-
 impl Writer {
-    fn value(&mut self, kind: u8, bytes: &[u8], depth: u32) -> Result<(), BadField> {
+    fn value(&mut self, value: Value<'_>, depth: u32) -> Result<(), BadField> {
         if depth > DEPTH_MAX {
             return Err(BadField);
         }
-        match kind {
-            kind::SMALL_OBJECT => self.object(Container { bytes, wide: 2 }, depth),
-            kind::LARGE_OBJECT => self.object(Container { bytes, wide: 4 }, depth),
-            kind::SMALL_ARRAY => self.array(Container { bytes, wide: 2 }, depth),
-            kind::LARGE_ARRAY => self.array(Container { bytes, wide: 4 }, depth),
-            scalar => self.scalar(scalar, bytes),
+        match value.parts()? {
+            Parts::Scalar => self.scalar(value.kind, value.bytes)?,
+            Parts::Object(members) => {
+                self.text.push('{');
+                for (nth, (key, member)) in members.into_iter().enumerate() {
+                    self.comma(nth);
+                    self.string(key)?;
+                    self.text.push_str(": ");
+                    self.value(member, depth + 1)?;
+                }
+                self.text.push('}');
+            }
+            Parts::Array(elements) => {
+                self.text.push('[');
+                for (nth, element) in elements.into_iter().enumerate() {
+                    self.comma(nth);
+                    self.value(element, depth + 1)?;
+                }
+                self.text.push(']');
+            }
         }
-    }
-
-    fn object(&mut self, object: Container<'_>, depth: u32) -> Result<(), BadField> {
-        let object = object.cut()?;
-        let count = object.number(0)?;
-        let wide = object.wide;
-        self.text.push('{');
-        for nth in 0..count {
-            let entry = at(2 * wide, nth, wide + 2)?;
-            let start = object.number(entry)?;
-            let length = usize::from(u16::from_le_bytes(object.array(entry + wide)?));
-            let end = start.checked_add(length).ok_or(BadField)?;
-            let key = object.bytes.get(start..end).ok_or(BadField)?;
-            self.comma(nth);
-            self.string(key)?;
-            self.text.push_str(": ");
-            let values = at(2 * wide, count, wide + 2)?;
-            self.element(object, at(values, nth, wide + 1)?, depth)?;
-        }
-        self.text.push('}');
         Ok(())
-    }
-
-    fn array(&mut self, array: Container<'_>, depth: u32) -> Result<(), BadField> {
-        let array = array.cut()?;
-        let count = array.number(0)?;
-        self.text.push('[');
-        for nth in 0..count {
-            self.comma(nth);
-            self.element(array, at(2 * array.wide, nth, array.wide + 1)?, depth)?;
-        }
-        self.text.push(']');
-        Ok(())
-    }
-
-    /// The value whose entry is here: in the entry itself if it fits, else elsewhere.
-    fn element(
-        &mut self,
-        container: Container<'_>,
-        entry: usize,
-        depth: u32,
-    ) -> Result<(), BadField> {
-        let [kind] = container.array(entry)?;
-        let inlined = match kind {
-            kind::LITERAL | kind::INT16 | kind::UINT16 => true,
-            kind::INT32 | kind::UINT32 => container.wide == 4,
-            _elsewhere => false,
-        };
-        let start = if inlined {
-            entry + 1
-        } else {
-            container.number(entry + 1)?
-        };
-        let bytes = container.bytes.get(start..).ok_or(BadField)?;
-        self.value(kind, bytes, depth + 1)
     }
 
     fn scalar(&mut self, kind: u8, bytes: &[u8]) -> Result<(), BadField> {
@@ -216,52 +146,6 @@ impl Writer {
         self.text.push('"');
         Ok(())
     }
-}
-
-impl<'a> Container<'a> {
-    /// Without what follows it.
-    fn cut(self) -> Result<Self, BadField> {
-        let length = self.number(self.wide)?;
-        let bytes = self.bytes.get(..length).ok_or(BadField)?;
-        Ok(Self { bytes, ..self })
-    }
-
-    fn number(self, place: usize) -> Result<usize, BadField> {
-        let number = if self.wide == 2 {
-            u32::from(u16::from_le_bytes(self.array(place)?))
-        } else {
-            u32::from_le_bytes(self.array(place)?)
-        };
-        usize::try_from(number).map_err(|_large| BadField)
-    }
-
-    fn array<const N: usize>(self, place: usize) -> Result<[u8; N], BadField> {
-        first(self.bytes.get(place..).ok_or(BadField)?)
-    }
-}
-
-/// The place of the entry `nth`, without passing over the end of numbers.
-fn at(base: usize, nth: usize, bytes: usize) -> Result<usize, BadField> {
-    nth.checked_mul(bytes)
-        .and_then(|offset| offset.checked_add(base))
-        .ok_or(BadField)
-}
-
-fn first<const N: usize>(bytes: &[u8]) -> Result<[u8; N], BadField> {
-    bytes.first_chunk().copied().ok_or(BadField)
-}
-
-/// Bytes behind their length, which has seven bits a byte.
-fn counted(bytes: &[u8]) -> Result<&[u8], BadField> {
-    let mut length = 0_usize;
-    for (nth, byte) in bytes.iter().enumerate().take(5) {
-        length |= usize::from(byte & 0x7F) << (7 * nth);
-        if byte & 0x80 == 0 {
-            let end = (nth + 1).checked_add(length).ok_or(BadField)?;
-            return bytes.get(nth + 1..end).ok_or(BadField);
-        }
-    }
-    Err(BadField)
 }
 
 /// As the server shows it: the shortest digits, an exponent only for what is very large or small.

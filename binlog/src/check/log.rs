@@ -63,6 +63,17 @@ fn format(source: &Server, report: &mut Report) {
     if let Some(image @ ("MINIMAL" | "NOBLOB")) = source.variable("binlog_row_image") {
         let what = format!("binlog_row_image is {image}: changes are applied column by column");
         report.ok(Side::Source, &what);
+        if source.variable("binlog_row_value_options") == Some("PARTIAL_JSON") {
+            let advice = Advice {
+                why: "a document that is changed in part is logged without the rest of it, and \
+                      nothing can be made of that alone: the stream would stop",
+                fix: "SET GLOBAL binlog_row_image = 'FULL' or SET GLOBAL \
+                      binlog_row_value_options = '' for the time of the migration, then let every \
+                      application connect anew: open sessions keep what they had",
+            };
+            let what = format!("binlog_row_value_options is PARTIAL_JSON with {image} row images");
+            report.fail(Side::Source, &what, advice);
+        }
     }
 }
 

@@ -5,6 +5,10 @@
 //! savepoint, a minimal image, `CREATE TABLE .. SELECT`, a temporary table, `TRUNCATE`; where the
 //! server has them, XA transactions that were committed, rolled back and committed in one phase,
 //! compressed events, tagged GTIDs, and an `ALTER TABLE` in two phases. All events have checksums.
+//!
+//! One more is of MySQL 9.7.4 with `binlog_row_value_options = PARTIAL_JSON`.
+
+mod partial;
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -69,6 +73,13 @@ impl Log {
 
     /// What comes of events, and the error that they end with.
     fn read(&self, events: impl IntoIterator<Item = Bytes>) -> (Vec<Told>, Option<StreamError>) {
+        let stream = self.stream(events);
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.unwrap().block_on(tell(stream))
+    }
+
+    /// A stream that has these events, and then its end.
+    fn stream(&self, events: impl IntoIterator<Item = Bytes>) -> Stream {
         let start = BinlogFile::new("binlog.000001", BinlogFile::FIRST_OFFSET);
         let start = Position::new(start, (self.gtids)());
         let folder = std::env::temp_dir();
@@ -97,7 +108,7 @@ impl Log {
             }
         }
         queue.end(ended);
-        let stream = Stream {
+        Stream {
             queue,
             progress: Arc::new(Progress::new(&start, 1)),
             tables: HashMap::new(),
@@ -105,9 +116,7 @@ impl Log {
             ready: VecDeque::new(),
             failed: false,
             _reader: JoinSet::new(),
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread().build();
-        runtime.unwrap().block_on(tell(stream))
+        }
     }
 
     /// The whole log.

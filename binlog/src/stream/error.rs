@@ -18,12 +18,17 @@ pub enum StopReason {
     /// The source itself says that its log has a gap.
     #[error("the source wrote an incident event: its log lacks changes. The copy must start again")]
     Incident,
-    /// A part of a JSON document.
+    /// A part of a JSON document, whose whole is not logged.
     #[error(
-        "a change of a JSON value is only logged in part; SET GLOBAL binlog_row_value_options = '' \
-         on the source and let its sessions reconnect, then start the copy again"
+        "a change of a JSON value in {table} is logged in part, and the value before it is not: \
+         binlog_row_image was not FULL. SET GLOBAL binlog_row_value_options = '' or \
+         binlog_row_image = 'FULL' on the source and let its sessions reconnect, then start the \
+         copy again"
     )]
-    PartialJson,
+    PartialJson {
+        /// The table, as `database.table`.
+        table: String,
+    },
     /// `LOAD DATA` in statement format.
     #[error(
         "LOAD DATA was logged as a statement; set binlog_format = ROW on the source (in its \

@@ -8,6 +8,7 @@ use router::{Cell, Change, OldImage, Row};
 use super::error::EventError;
 use super::event::TableMap;
 use super::kind::{RowsChange, RowsKind};
+use super::partial::PartialColumns;
 use super::table_map::table_id;
 use crate::apply::field::{FieldType, Framing};
 use crate::wire::{FieldError, Fields};
@@ -15,21 +16,39 @@ use crate::wire::{FieldError, Fields};
 /// How the fields of a table's rows are told apart.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
+    /// As `database.table`, for errors.
+    table: String,
     framings: Vec<Framing>,
+    /// Which columns are binary JSON.
+    json: Vec<bool>,
 }
 
 impl Layout {
     /// The layout of a table's rows.
     pub(super) fn of(map: &TableMap) -> Result<Self, EventError> {
-        let framing = |column: &super::event::ColumnType| {
+        let mut layout = Self {
+            table: format!("{}.{}", map.schema, map.table),
+            framings: Vec::with_capacity(map.columns.len()),
+            json: Vec::with_capacity(map.columns.len()),
+        };
+        for column in &map.columns {
             let field = FieldType::decode(column.code, &column.metadata);
             let field = field.map_err(|_unknown| FieldError("a column's type is not known"))?;
-            Ok(field.framing())
-        };
-        let framings: Result<_, FieldError> = map.columns.iter().map(framing).collect();
-        Ok(Self {
-            framings: framings?,
-        })
+            layout.framings.push(field.framing());
+            let is_json = matches!(field, FieldType::Json { .. });
+            layout.json.push(is_json);
+        }
+        Ok(layout)
+    }
+
+    /// As `database.table`.
+    pub(super) fn table(&self) -> &str {
+        &self.table
+    }
+
+    /// Which columns are binary JSON.
+    pub(super) fn json(&self) -> &[bool] {
+        &self.json
     }
 }
 
@@ -52,7 +71,7 @@ pub(super) fn head(body: &[u8], short_ids: bool) -> Result<RowsHead, EventError>
 /// The rows of an event, one change after the other.
 #[derive(Debug)]
 pub(super) struct Rows {
-    change: RowsChange,
+    kind: RowsKind,
     before: Vec<bool>,
     after: Vec<bool>,
     /// What was not read yet.
@@ -91,7 +110,7 @@ impl Rows {
             body.slice_ref(fields.rest())
         };
         Ok(Self {
-            change: kind.change,
+            kind,
             before: first,
             after: second,
             rest,
@@ -103,9 +122,9 @@ impl Rows {
         if self.rest.is_empty() {
             return Ok(None);
         }
-        Ok(Some(match self.change {
+        Ok(Some(match self.kind.change {
             RowsChange::Insert => {
-                let row = self.row(layout, Image::After)?;
+                let row = self.row(layout, Image::After { before: None })?;
                 Change::Insert { row }
             }
             RowsChange::Delete => {
@@ -114,7 +133,10 @@ impl Rows {
             }
             RowsChange::Update => {
                 let before = self.row(layout, Image::Before)?;
-                let row = self.row(layout, Image::After)?;
+                let after = Image::After {
+                    before: self.kind.partial.then_some(&before),
+                };
+                let row = self.row(layout, after)?;
                 Change::Update {
                     old: Some(old(before)),
                     row,
@@ -123,21 +145,29 @@ impl Rows {
         }))
     }
 
-    fn row(&mut self, layout: &Layout, image: Image) -> Result<Row, EventError> {
+    fn row(&mut self, layout: &Layout, image: Image<'_>) -> Result<Row, EventError> {
         let present = match image {
             Image::Before => &self.before,
-            Image::After => &self.after,
+            Image::After { .. } => &self.after,
         };
         let count = present.iter().filter(|present| **present).count();
         let mut fields = Fields::new(&self.rest);
+        let partial = match image {
+            Image::After {
+                before: Some(before),
+            } => Some(PartialColumns::begin(&mut fields, layout, before)?),
+            Image::Before | Image::After { before: None } => None,
+        };
         let nulls = bits(fields.bytes(count.div_ceil(8))?, count);
         let mut nulls = nulls.into_iter();
         let mut cells = Vec::with_capacity(layout.framings.len());
-        for (framing, present) in layout.framings.iter().zip(present) {
+        for (place, (framing, present)) in layout.framings.iter().zip(present).enumerate() {
             cells.push(if !present {
                 Cell::Unchanged
             } else if nulls.next().unwrap_or_default() {
                 Cell::Null
+            } else if let Some(partial) = partial.as_ref().filter(|some| some.has(place)) {
+                partial.value(place, *framing, &mut fields)?
             } else {
                 let bytes = fields.bytes(field_bytes(*framing, fields.rest())?)?;
                 Cell::Value(self.rest.slice_ref(bytes))
@@ -154,9 +184,12 @@ impl Rows {
 
 /// Which image of an update.
 #[derive(Debug, Clone, Copy)]
-enum Image {
+enum Image<'a> {
     Before,
-    After,
+    /// With the image before, if it may have parts of that one's values.
+    After {
+        before: Option<&'a Row>,
+    },
 }
 
 /// With `binlog_row_image` other than `FULL` only the key's columns are there.
@@ -185,7 +218,7 @@ fn field_bytes(framing: Framing, rest: &[u8]) -> Result<usize, FieldError> {
 }
 
 /// The lowest `count` bits, lowest first.
-fn bits(bytes: &[u8], count: usize) -> Vec<bool> {
+pub(super) fn bits(bytes: &[u8], count: usize) -> Vec<bool> {
     (0..count)
         .map(|place| {
             let byte = bytes.get(place / 8).copied().unwrap_or_default();
@@ -205,6 +238,7 @@ mod tests {
         change: RowsChange::Update,
         has_extra: true,
         compressed: false,
+        partial: false,
     };
 
     fn layout() -> Layout {

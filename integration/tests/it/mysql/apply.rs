@@ -5,6 +5,7 @@ mod definitions;
 mod log;
 mod markers;
 mod pair;
+mod partial;
 mod resuming;
 mod rows;
 mod types;

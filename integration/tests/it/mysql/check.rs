@@ -76,6 +76,23 @@ async fn a_source_whose_log_cannot_be_streamed_fails() {
 }
 
 #[tokio::test]
+async fn parts_of_documents_without_the_values_before_fail() {
+    let parts = |image: &str| {
+        let parts = MySqlOptions::default().set("binlog-row-value-options", "PARTIAL_JSON");
+        parts.set("binlog-row-image", image)
+    };
+    let target = Ground::open(Version::MySql97).await;
+    for image in ["MINIMAL", "NOBLOB"] {
+        let source = Ground::open_with(Version::MySql97, parts(image)).await;
+        let found = findings(&source, &target, &options()).await;
+        fails_with(&found, &["PARTIAL_JSON"]);
+    }
+    let source = Ground::open_with(Version::MySql97, parts("FULL")).await;
+    let found = findings(&source, &target, &options()).await;
+    assert_eq!(of(Level::Fail, &found), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn missing_privileges_are_named_one_by_one_with_their_grant() {
     for version in Version::ALL {
         let ground = Ground::open(version).await;
