@@ -9,10 +9,12 @@
 //! # What happens in a crash
 //! Nothing here is durable. A client whose relay dies is cut off, and connects again.
 
+mod advisory;
 mod cancel;
 mod fatal;
 mod limits;
 mod login;
+mod observer;
 mod preparation;
 mod pulse;
 mod pump;

@@ -230,6 +230,10 @@ pub(crate) trait Clients: Send + Sync + 'static {
     /// right before it.
     fn refresh_changed(&self, patience: Duration) -> impl Future<Output = ()> + Send;
 
+    /// The hold is over and nobody went over: what the connections to the other side got for it is
+    /// given back.
+    fn relax_twins(&self, patience: Duration) -> impl Future<Output = ()> + Send;
+
     /// How many ran something since they were prepared.
     fn changed(&self) -> usize;
 

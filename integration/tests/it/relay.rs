@@ -2,8 +2,10 @@
 
 mod conversations;
 mod house;
+mod locks;
 mod logins;
 mod moving;
+mod notifications;
 mod protocol;
 mod state;
 mod traffic;

@@ -91,6 +91,9 @@ pub(super) struct Pump {
     server: Socket,
     /// The side that `server` belongs to.
     side: Side,
+    /// The process id of `server`, and the one that the client was told.
+    server_pid: i32,
+    issued_pid: i32,
     up: Lane,
     down: Lane,
     pulse: Pulse,
@@ -124,7 +127,10 @@ pub(super) struct Beginning {
 
 impl Pump {
     pub(super) fn new(beginning: Beginning) -> Self {
+        let pid = beginning.entry.legs.lock().current.pid;
         Self {
+            server_pid: pid,
+            issued_pid: pid,
             client: beginning.client,
             server: beginning.server.socket,
             side: beginning.side,
@@ -202,6 +208,8 @@ impl Pump {
                 Request::End => self.pending.push_front(request),
                 Request::Prepare(_)
                 | Request::Refresh(_)
+                | Request::Complete(_)
+                | Request::Relax(_)
                 | Request::Settle(_)
                 | Request::DropTwin(_)
                 | Request::EndWhenIdle => self.pending.push_back(request),
@@ -262,6 +270,7 @@ impl Pump {
     /// Replaces the server, between two messages. Gives back the old connection.
     pub(super) fn change_server(&mut self, parts: ConnParts, side: Side) -> Socket {
         self.side = side;
+        self.server_pid = self.entry.legs.lock().current.pid;
         self.pulse = Pulse::new();
         self.question.forget();
         self.entry.set_asked(false);

@@ -92,10 +92,7 @@ UNION ALL SELECT 2, ''::pg_catalog.text, session_user::pg_catalog.text \
 UNION ALL SELECT CASE WHEN p.from_sql THEN 4 ELSE 3 END, p.name, p.statement \
   FROM pg_catalog.pg_prepared_statement() AS p \
  WHERE p.name OPERATOR(pg_catalog.<>) '{NAME}' \
-UNION ALL (SELECT 5, '', '' FROM pg_catalog.pg_listening_channels() LIMIT 1) \
-UNION ALL (SELECT 6, '', '' FROM pg_catalog.pg_lock_status() AS l \
- WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' \
-   AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() LIMIT 1) \
+UNION ALL SELECT 5, l.channel, '' FROM pg_catalog.pg_listening_channels() AS l(channel) \
 UNION ALL (SELECT 7, '', '' FROM pg_catalog.pg_depend AS d \
  WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass \
    AND d.refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() \

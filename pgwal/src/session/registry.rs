@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use router::Side;
 use tokio::sync::{mpsc, oneshot};
 
+use super::advisory::Lock;
 use super::state::Unmovable;
 
 /// The number of a session, unique for the life of the program.
@@ -134,6 +135,10 @@ pub(super) enum Request {
     Prepare(oneshot::Sender<()>),
     /// Read the state again if the client ran something since, and bring the twin up to date.
     Refresh(oneshot::Sender<()>),
+    /// Give the twin what it may have only inside the hold: locks and channels.
+    Complete(oneshot::Sender<()>),
+    /// Take that back: the hold is over, and the session stayed where it was.
+    Relax(oneshot::Sender<()>),
     /// Go over to the serving side and close what belongs to the other.
     Settle(oneshot::Sender<()>),
     /// Close the twin: the migration is over or given up.
@@ -161,9 +166,12 @@ impl Request {
         match self {
             Self::End => When::Now,
             Self::Prepare(_) => When::IdleInTurn,
-            Self::Refresh(_) | Self::Settle(_) | Self::DropTwin(_) | Self::EndWhenIdle => {
-                When::Idle
-            }
+            Self::Refresh(_)
+            | Self::Complete(_)
+            | Self::Relax(_)
+            | Self::Settle(_)
+            | Self::DropTwin(_)
+            | Self::EndWhenIdle => When::Idle,
         }
     }
 
@@ -172,6 +180,8 @@ impl Request {
         match self {
             Self::Prepare(done)
             | Self::Refresh(done)
+            | Self::Complete(done)
+            | Self::Relax(done)
             | Self::Settle(done)
             | Self::DropTwin(done) => !done.is_closed(),
             Self::EndWhenIdle | Self::End => true,
@@ -196,6 +206,12 @@ pub(super) struct Entry {
     dirty: AtomicBool,
     /// Whether the server may have our question.
     asked: AtomicBool,
+    /// Whether the twin may have what it gets only inside a hold.
+    complete: AtomicBool,
+    /// Whether it listens for notifications, as far as is known.
+    listens: AtomicBool,
+    /// The advisory locks that its server process had inside the last hold.
+    pub(super) locks: Mutex<Vec<Lock>>,
     pub(super) legs: Mutex<Legs>,
     pub(super) unmovable: Mutex<Vec<Unmovable>>,
     pub(super) requests: mpsc::Sender<Request>,
@@ -226,6 +242,9 @@ impl Entry {
             transaction_since: AtomicU64::new(0),
             dirty: AtomicBool::new(false),
             asked: AtomicBool::new(false),
+            complete: AtomicBool::new(false),
+            listens: AtomicBool::new(false),
+            locks: Mutex::new(Vec::new()),
             legs: Mutex::new(Legs {
                 current: new.leg,
                 twin: None,
@@ -269,6 +288,22 @@ impl Entry {
 
     pub(super) fn is_asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_complete(&self, complete: bool) {
+        self.complete.store(complete, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_listens(&self, listens: bool) {
+        self.listens.store(listens, Ordering::Relaxed);
+    }
+
+    pub(super) fn listens(&self) -> bool {
+        self.listens.load(Ordering::Relaxed)
     }
 
     pub(super) fn info(&self) -> SessionInfo {

@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::cancel::CancelKeys;
 use super::limits::CUSTOM_SETTINGS_MAX;
+use super::observer::{Observer, Unknown};
 use super::registry::{Entry, Registry, Request, SessionId, SessionInfo};
 use super::startup::Startup;
 use super::state::{Unmovable, is_custom_setting};
@@ -78,6 +79,9 @@ pub struct Relay {
     pub(super) registry: Registry,
     pub(super) cancel_keys: CancelKeys,
     pub(super) verifiers: Verifiers,
+    observer: Observer,
+    /// Processes on the side that is gone to which are ours and no client's.
+    appliers: Mutex<Vec<i32>>,
     pub(super) mock_seed: [u8; 32],
     /// Who may read a session's state and prepare its twin now.
     pub(super) turns: Arc<Semaphore>,
@@ -111,6 +115,8 @@ impl Relay {
             registry: Registry::default(),
             cancel_keys: CancelKeys::default(),
             verifiers: Verifiers::default(),
+            observer: Observer::default(),
+            appliers: Mutex::default(),
             mock_seed,
             turns: Arc::new(Semaphore::new(options.twins_at_once.max(1))),
             options,
@@ -230,7 +236,8 @@ impl Relay {
     /// verifiers. These must survive a fence.
     #[must_use]
     pub fn backend_pids(&self, side: Side) -> Vec<i32> {
-        let mut pids: Vec<i32> = self.verifiers.pid(side).into_iter().collect();
+        let own = [self.verifiers.pid(side), self.observer.pid(side)];
+        let mut pids: Vec<i32> = own.into_iter().flatten().collect();
         for entry in self.registry.all() {
             let legs = entry.legs.lock();
             let all = [
@@ -260,20 +267,87 @@ impl Relay {
     /// # Cancel safety
     /// Sessions go on preparing when this is dropped.
     pub async fn prepare_twins(&self, patience: Duration) -> TwinReport {
+        if !self.switch().is_held() {
+            for side in [Side::Source, Side::Target] {
+                self.observer.stand_ready(self, side).await;
+            }
+        }
         self.ask_all(patience, Request::Prepare, |_entry| true)
             .await;
         self.twin_report()
     }
 
-    /// Inside the hold: reads those sessions again that ran something since they were read, and
-    /// brings their twins up to date.
+    /// Reads those sessions again that ran something since they were read, and brings their twins
+    /// up to date. Inside the hold, when no transaction runs any more, twins also get what they may
+    /// have only then: advisory locks and channels.
     ///
     /// # Cancel safety
     /// As [`Relay::prepare_twins`].
     pub async fn refresh_changed(&self, patience: Duration) -> TwinReport {
-        self.ask_all(patience, Request::Refresh, Entry::is_dirty)
-            .await;
+        let held = self.switch().is_held();
+        if held && let Err(error) = self.find_locks().await {
+            tracing::error!(%error, "it is not known which sessions have advisory locks");
+            for entry in self.registry.all() {
+                let unknown = Unmovable::Unreadable("advisory locks".to_owned());
+                entry.unmovable.lock().push(unknown);
+            }
+            return self.twin_report();
+        }
+        // First everybody gives back what it had from an earlier hold, then takes what it has now.
+        let has_locks = |entry: &Entry| held && !entry.locks.lock().is_empty();
+        let concerned =
+            |entry: &Entry| entry.is_dirty() || (held && entry.is_complete()) || has_locks(entry);
+        self.ask_all(patience, Request::Refresh, concerned).await;
+        if held {
+            let lacks = |entry: &Entry| {
+                (has_locks(entry) || entry.listens()) && entry.unmovable.lock().is_empty()
+            };
+            if self.registry.all().iter().any(|entry| entry.listens()) {
+                self.find_appliers().await;
+            }
+            self.ask_all(patience, Request::Complete, lacks).await;
+        }
         self.twin_report()
+    }
+
+    /// Notes which session has which locks. No client's transaction runs.
+    async fn find_locks(&self) -> Result<(), Unknown> {
+        let entries = self.registry.all();
+        let Some(first) = entries.first() else {
+            return Ok(());
+        };
+        let side = first.legs.lock().current.side;
+        let mut locks = self.observer.locks(self, side).await?;
+        for entry in entries {
+            let pid = entry.legs.lock().current.pid;
+            *entry.locks.lock() = locks.remove(&pid).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    async fn find_appliers(&self) {
+        let Some(side) = self.switch().serving().map(Side::other) else {
+            return;
+        };
+        match self.observer.appliers(self, side).await {
+            Ok(pids) => *self.appliers.lock() = pids,
+            Err(error) => tracing::warn!(%error, "it is not known which processes bring changes"),
+        }
+    }
+
+    /// The processes whose notifications clients heard of from the side that served before.
+    pub(super) fn appliers(&self) -> Vec<i32> {
+        self.appliers.lock().clone()
+    }
+
+    /// The hold is over and the sessions stay where they are: their twins give back what they got
+    /// inside of it.
+    ///
+    /// # Cancel safety
+    /// As [`Relay::prepare_twins`].
+    pub async fn relax_twins(&self, patience: Duration) {
+        self.ask_all(patience, Request::Relax, Entry::is_complete)
+            .await;
     }
 
     /// Sessions that ran something since they were read.
@@ -290,6 +364,7 @@ impl Relay {
     /// As [`Relay::prepare_twins`].
     pub async fn close_source_connections(&self, patience: Duration) -> usize {
         self.verifiers.forget();
+        self.observer.forget();
         let Some(serving) = self.switch().serving() else {
             return 0;
         };
@@ -310,6 +385,7 @@ impl Relay {
     /// # Cancel safety
     /// As [`Relay::prepare_twins`].
     pub async fn drop_twins(&self, patience: Duration) {
+        self.observer.forget();
         self.ask_all(patience, Request::DropTwin, |entry| {
             entry.is_asked() || entry.legs.lock().twin.is_some()
         })

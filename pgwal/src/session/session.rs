@@ -11,6 +11,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::advisory::HeldLock;
 use super::cancel;
 use super::fatal::Fatal;
 use super::limits::CANCEL_TIMEOUT;
@@ -22,6 +23,8 @@ use super::startup::Startup;
 use super::state::{self, Reading, Unmovable};
 use super::twin::Twin;
 use crate::wire::{Credential, Socket, backend, frontend};
+
+mod hold;
 
 /// Who the client is: what it takes to log in again as the same.
 #[derive(Debug)]
@@ -43,6 +46,8 @@ pub(super) struct Session {
     twin: Option<Twin>,
     /// A twin that is being prepared while the client is served.
     preparation: Option<Preparation>,
+    /// The advisory locks as counted inside the last hold.
+    locks: Vec<HeldLock>,
     /// The connection that served before the switch.
     retired: Option<Socket>,
 }
@@ -79,6 +84,7 @@ impl Session {
             reading,
             twin: None,
             preparation: None,
+            locks: Vec::new(),
             retired: None,
         }
     }
@@ -191,10 +197,22 @@ impl Session {
                 self.finish_with_preparation(done, due.turn);
             }
             Request::Refresh(done) => {
-                if self.entry.is_dirty() {
+                if self.entry.is_complete() {
+                    self.relax().await;
+                }
+                if self.entry.is_dirty() || self.twin.is_none() {
                     self.begin_preparation().await?;
                 }
+                self.count_locks().await?;
                 self.finish_with_preparation(done, None);
+            }
+            Request::Complete(done) => {
+                self.complete().await;
+                finish(done);
+            }
+            Request::Relax(done) => {
+                self.relax().await;
+                finish(done);
             }
             Request::Settle(done) => {
                 self.settle().await?;
@@ -298,6 +316,7 @@ impl Session {
                     ..Reading::default()
                 },
             };
+            self.entry.set_listens(!self.reading.channels.is_empty());
             self.entry.mark_read();
         }
         self.entry
@@ -341,6 +360,7 @@ impl Session {
     /// Changes the server, between two messages of an idle session that holds a permit for `side`.
     async fn move_to(&mut self, side: Side) -> Result<(), Fatal> {
         let mut twin = self.twin_for(side).await?;
+        self.hand_over_notifications(&mut twin).await?;
         if let Some(parse) = self.pump.statements.unnamed()
             && !replaces_unnamed(self.pump.waiting())
         {

@@ -15,9 +15,9 @@ use super::statements::{Kept, Statements};
 pub enum Unmovable {
     /// Temporary tables, functions or types.
     TemporaryTable,
-    /// Session-level advisory locks.
+    /// Session-level advisory locks that the other server does not give.
     AdvisoryLock,
-    /// It listens for notifications.
+    /// It listens for notifications, and cannot on the other server.
     Listen,
     /// A cursor outside of a transaction.
     HeldCursor,
@@ -26,8 +26,6 @@ pub enum Unmovable {
     PreparedStatement,
     /// A replication connection.
     Replication,
-    /// It acts as another session user.
-    SessionAuthorization,
     /// It is in another database than the one that moves.
     OtherDatabase,
     /// The other server does not take this setting.
@@ -82,7 +80,6 @@ impl fmt::Display for Unmovable {
             Self::HeldCursor => f.write_str("WITH HOLD cursor"),
             Self::PreparedStatement => f.write_str("prepared statement"),
             Self::Replication => f.write_str("replication"),
-            Self::SessionAuthorization => f.write_str("session authorization"),
             Self::OtherDatabase => f.write_str("another database"),
             Self::Setting(name) => write!(f, "setting {name}"),
             Self::Unreadable(sqlstate) => write!(f, "state not readable ({sqlstate})"),
@@ -94,7 +91,7 @@ impl fmt::Display for Unmovable {
 /// What a twin must be given to be like the session.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Replay {
-    /// Settings in an order that works: the encoding first, the role last.
+    /// Settings in an order that works: the encoding first, the session's user and the role last.
     pub(super) settings: Vec<(Bytes, Bytes)>,
     /// Bodies of Parse messages of named statements.
     pub(super) statements: Vec<Bytes>,
@@ -106,6 +103,8 @@ pub(super) struct Replay {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Reading {
     pub(super) replay: Replay,
+    /// The channels that it listens on.
+    pub(super) channels: Vec<Bytes>,
     pub(super) unmovable: Vec<Unmovable>,
 }
 
@@ -115,7 +114,6 @@ const SESSION_USER: &[u8] = b"2";
 const PREPARED: &[u8] = b"3";
 const PREPARED_BY_SQL: &[u8] = b"4";
 const LISTEN: &[u8] = b"5";
-const ADVISORY: &[u8] = b"6";
 const TEMPORARY: &[u8] = b"7";
 const CURSOR: &[u8] = b"8";
 const ROLE: &[u8] = b"9";
@@ -127,6 +125,7 @@ pub(super) fn read(
     statements: &mut Statements,
 ) -> Reading {
     let mut reading = Reading::default();
+    let mut authorization = None;
     let mut role = None;
     let mut existing = Vec::new();
     for row in rows {
@@ -139,7 +138,7 @@ pub(super) fn read(
             (SETTING, None) => {}
             (ROLE, Some(value)) if value.as_ref() != b"none" => role = Some((name.clone(), value)),
             (SESSION_USER, Some(value)) if value.as_ref() != cut_name(user) => {
-                reading.add(Unmovable::SessionAuthorization);
+                authorization = Some((Bytes::from_static(b"session_authorization"), value));
             }
             (PREPARED, Some(text)) => match statements.named(name, &text) {
                 Some(body) => {
@@ -149,8 +148,7 @@ pub(super) fn read(
                 None => reading.add(Unmovable::PreparedStatement),
             },
             (PREPARED_BY_SQL, text) => reading.add_sql_prepare(text.as_deref()),
-            (LISTEN, _) => reading.add(Unmovable::Listen),
-            (ADVISORY, _) => reading.add(Unmovable::AdvisoryLock),
+            (LISTEN, _) => reading.channels.push(name.clone()),
             (TEMPORARY, _) => reading.add(Unmovable::TemporaryTable),
             (CURSOR, _) => reading.add(Unmovable::HeldCursor),
             (_, _) => {}
@@ -161,6 +159,9 @@ pub(super) fn read(
         .replay
         .settings
         .sort_by_key(|(name, _)| name.as_ref() != b"client_encoding");
+    // Whoever is set as the session's user may not be allowed to set the rest; a role that it took
+    // on is gone when the session's user changes.
+    reading.replay.settings.extend(authorization);
     reading.replay.settings.extend(role);
     reading
 }
@@ -236,7 +237,7 @@ mod tests {
             row("9", "role", Some("other")),
             row("1", "client_encoding", Some("LATIN1")),
             row("1", "app.unset", None),
-            row("2", "", Some("me")),
+            row("2", "", Some("another")),
         ];
         let reading = read(&rows, "me", &mut Statements::default());
         let names: Vec<_> = reading
@@ -245,33 +246,35 @@ mod tests {
             .iter()
             .map(|(name, _)| name.clone())
             .collect();
-        assert_eq!(names, ["client_encoding", "work_mem", "role"]);
+        let expected = [
+            "client_encoding",
+            "work_mem",
+            "session_authorization",
+            "role",
+        ];
+        assert_eq!(names, expected);
         assert_eq!(reading.unmovable, []);
     }
 
     #[test]
     fn what_cannot_be_carried_is_named_once() {
         let rows = [
-            row("2", "", Some("somebody")),
+            row("2", "", Some("me")),
             row("3", "unknown", Some("select 1")),
             row(
                 "4",
                 "two",
                 Some("PREPARE one AS select 1; PREPARE two AS select 2"),
             ),
-            row("5", "", Some("")),
+            row("5", "news", Some("")),
             row("7", "", Some("")),
         ];
         let reading = read(&rows, "me", &mut Statements::default());
         assert_eq!(
             reading.unmovable,
-            [
-                Unmovable::SessionAuthorization,
-                Unmovable::PreparedStatement,
-                Unmovable::Listen,
-                Unmovable::TemporaryTable,
-            ]
+            [Unmovable::PreparedStatement, Unmovable::TemporaryTable,]
         );
+        assert_eq!(reading.channels, ["news"]);
     }
 
     #[test]

@@ -6,10 +6,16 @@ use std::collections::HashMap;
 use bytes::{BufMut, Bytes, BytesMut};
 use router::Side;
 
+use super::advisory::{self, HeldLock};
 use super::question::bind;
 use super::registry::LegKey;
 use super::state::{Replay, Unmovable};
-use crate::wire::{Conn, Credential, Endpoint, Message, ServerError, WireError, frontend};
+use crate::wire::{Conn, Credential, Endpoint, Fields, Message, ServerError, WireError, frontend};
+
+const FITS: &str = "invariant: constants without zero bytes fit a message";
+
+/// Most bytes of notifications that may wait for a session that goes over.
+const NOTIFICATION_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// A connection that waits for the switch.
 #[derive(Debug)]
@@ -18,6 +24,22 @@ pub(super) struct Twin {
     pub(super) side: Side,
     /// What it was given.
     applied: Replay,
+    /// What it was given inside a hold.
+    completion: Option<Completion>,
+}
+
+/// What a twin may have only inside a hold: before it another session of the server could be in its
+/// way, or the client would hear what it already heard from the server that serves.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Completion {
+    pub(super) channels: Vec<Bytes>,
+    pub(super) locks: Vec<HeldLock>,
+}
+
+impl Completion {
+    pub(super) fn is_empty(&self) -> bool {
+        self.channels.is_empty() && self.locks.is_empty()
+    }
 }
 
 /// One step of a replay.
@@ -53,6 +75,7 @@ impl Twin {
             conn,
             side,
             applied: Replay::default(),
+            completion: None,
         })
     }
 
@@ -72,12 +95,13 @@ impl Twin {
     /// Makes the connection like the session. What was given before and differs is taken back
     /// first.
     pub(super) async fn bring_to(&mut self, replay: &Replay) -> Result<(), Unmovable> {
+        let broken = |error: WireError| Unmovable::NotLetIn(error.to_string());
         if self.applied == *replay {
             return Ok(());
         }
-        let broken = |error: WireError| Unmovable::NotLetIn(error.to_string());
         if self.applied != Replay::default() {
             self.conn.query("DISCARD ALL").await.map_err(broken)?;
+            self.completion = None;
         }
         self.applied = Replay::default();
         let mut steps: Vec<Step<'_>> = Vec::new();
@@ -106,6 +130,83 @@ impl Twin {
         }
         self.applied = replay.clone();
         Ok(())
+    }
+
+    /// Gives it what it may have only inside a hold.
+    pub(super) async fn complete(&mut self, completion: &Completion) -> Result<(), Unmovable> {
+        let broken = |error: WireError| Unmovable::NotLetIn(error.to_string());
+        self.relax().await.map_err(broken)?;
+        if completion.is_empty() {
+            return Ok(());
+        }
+        self.completion = Some(Completion::default());
+        if !completion.locks.is_empty() {
+            let taken = self.conn.query(&advisory::take(&completion.locks)).await;
+            let is_taken = taken.is_ok_and(|rows| {
+                let cell = rows.first().and_then(|row| row.first()).cloned();
+                cell.flatten().as_deref() == Some(b"t")
+            });
+            if !is_taken {
+                return Err(Unmovable::AdvisoryLock);
+            }
+        }
+        for channel in &completion.channels {
+            put_message(b'P', &listen(channel), self.conn.out());
+            bind("", &[], self.conn.out());
+            frontend::execute("", 0, self.conn.out()).expect(FITS);
+            frontend::sync(self.conn.out());
+        }
+        self.conn.flush().await.map_err(broken)?;
+        for _channel in &completion.channels {
+            if let Some(error) = read_to_ready(&mut self.conn).await.map_err(broken)? {
+                tracing::warn!(%error, "a twin cannot listen");
+                return Err(Unmovable::Listen);
+            }
+        }
+        self.completion = Some(completion.clone());
+        Ok(())
+    }
+
+    /// Takes back what it was given inside a hold.
+    pub(super) async fn relax(&mut self) -> Result<(), WireError> {
+        if self.completion.is_some() {
+            let back = "UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all()";
+            self.conn.query(back).await?;
+            self.completion = None;
+        }
+        Ok(())
+    }
+
+    /// What it was given inside a hold.
+    pub(super) fn completion(&self) -> Option<&Completion> {
+        self.completion.as_ref()
+    }
+
+    /// The notifications that it got since it listens, but none that a process of ours caused when
+    /// it brought changes: the client heard of those from the other server.
+    pub(super) async fn notifications(&mut self, ours: &[i32]) -> Result<Vec<Bytes>, WireError> {
+        frontend::sync(self.conn.out());
+        self.conn.flush().await?;
+        let mut heard = Vec::new();
+        let mut bytes = 0;
+        loop {
+            let Message { tag, body } = self.conn.read_message().await?;
+            match tag {
+                b'A' => {
+                    bytes += body.len();
+                    if bytes > NOTIFICATION_BYTES_MAX {
+                        return Err(WireError::Unwritable("too many notifications at once"));
+                    }
+                    let by = Fields::new(&body).i32();
+                    if !by.is_ok_and(|by| ours.contains(&by)) {
+                        heard.push(body);
+                    }
+                }
+                b'S' => self.conn.note_parameter(&body)?,
+                b'Z' => return Ok(heard),
+                _of_no_interest => {}
+            }
+        }
     }
 
     /// Prepares the client's unnamed statement. That it fails is no news: then it failed on the
@@ -138,21 +239,20 @@ impl Twin {
 
 impl Step<'_> {
     fn write(self, out: &mut BytesMut) {
-        let fits = "invariant: a constant without zero bytes fits a message";
         match self {
             Self::Setting(name, value) => {
                 let sql = "SELECT pg_catalog.set_config($1, $2, false)";
-                frontend::parse("", sql, [25, 25], out).expect(fits);
+                frontend::parse("", sql, [25, 25], out).expect(FITS);
                 bind("", &[name, value], out);
-                frontend::execute("", 0, out).expect(fits);
+                frontend::execute("", 0, out).expect(FITS);
             }
             Self::Statement(parse) => put_message(b'P', parse, out),
             Self::SqlPrepare(parse) => {
                 put_message(b'P', parse, out);
                 bind("", &[], out);
-                frontend::execute("", 0, out).expect(fits);
+                frontend::execute("", 0, out).expect(FITS);
             }
-            Self::CloseUnnamed => frontend::close(b'S', "", out).expect(fits),
+            Self::CloseUnnamed => frontend::close(b'S', "", out).expect(FITS),
         }
         frontend::sync(out);
     }
@@ -167,6 +267,20 @@ impl Step<'_> {
             }
         }
     }
+}
+
+/// The body of a Parse message that listens on a channel.
+fn listen(channel: &[u8]) -> BytesMut {
+    let mut body = BytesMut::new();
+    body.put_slice(b"\0LISTEN \"");
+    for byte in channel {
+        if *byte == b'"' {
+            body.put_u8(b'"');
+        }
+        body.put_u8(*byte);
+    }
+    body.put_slice(b"\"\0\0\0");
+    body
 }
 
 fn put_message(tag: u8, body: &[u8], out: &mut BytesMut) {

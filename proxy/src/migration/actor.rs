@@ -258,6 +258,7 @@ impl<E: Engine> Actor<E> {
             self.board.enter(Life::Switched);
             self.start_guard();
         } else {
+            clients.relax_twins(SETTLE_PATIENCE).await;
             // The pump may have failed meanwhile, and said so.
             self.board.back_from_cutover();
         }

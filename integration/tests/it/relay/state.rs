@@ -161,12 +161,6 @@ async fn what_cannot_be_carried_is_named(major: u32) {
             "DROP FUNCTION pg_temp.f()",
         ),
         (
-            "SELECT pg_advisory_lock(7)",
-            Unmovable::AdvisoryLock,
-            "SELECT pg_advisory_unlock(7)",
-        ),
-        ("LISTEN news", Unmovable::Listen, "UNLISTEN news"),
-        (
             "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
             Unmovable::HeldCursor,
             "CLOSE c",
@@ -175,11 +169,6 @@ async fn what_cannot_be_carried_is_named(major: u32) {
             "PREPARE other AS SELECT 1; DEALLOCATE other; PREPARE p AS SELECT 1",
             Unmovable::PreparedStatement,
             "DEALLOCATE p",
-        ),
-        (
-            "SET SESSION AUTHORIZATION pg_monitor",
-            Unmovable::SessionAuthorization,
-            "RESET SESSION AUTHORIZATION",
         ),
     ];
     let client = house.client().await;
@@ -277,7 +266,11 @@ async fn the_process_ids_that_a_fence_must_spare_are_known() {
         .unwrap();
     house.relay.prepare_twins(PATIENCE).await;
     assert!(house.relay.source_pids().contains(&pid));
-    assert_eq!(house.relay.backend_pids(Side::Target).len(), 1);
+    assert_eq!(
+        house.relay.backend_pids(Side::Target).len(),
+        2,
+        "its twin and our own"
+    );
     house.move_to(Side::Target).await;
     assert_ne!(
         client.value("SELECT pg_backend_pid()").await.unwrap(),
@@ -289,4 +282,62 @@ async fn the_process_ids_that_a_fence_must_spare_are_known() {
     );
     house.relay.close_source_connections(PATIENCE).await;
     assert!(!house.relay.source_pids().contains(&pid));
+}
+
+async fn session_authorization_is_carried(from: u32, to: u32) {
+    let house = House::pair(from, to).await;
+    for server in [&house.source, house.target.as_ref().unwrap()] {
+        server
+            .psql(
+                "postgres",
+                "CREATE ROLE plain; CREATE ROLE taken; GRANT taken TO plain",
+            )
+            .unwrap();
+    }
+    let who = "SELECT concat_ws(' ', session_user, current_user, current_setting('role'), \
+        current_setting('log_min_messages'))";
+    let cases = [
+        ("SET SESSION AUTHORIZATION plain", "plain plain none"),
+        (
+            "SET SESSION AUTHORIZATION plain; SET ROLE taken",
+            "plain taken taken",
+        ),
+        ("SET ROLE taken", "postgres taken taken"),
+    ];
+    let mut clients = Vec::new();
+    for (set, expected) in cases {
+        let client = house.client().await;
+        // Only a superuser may set this.
+        client
+            .batch_execute("SET log_min_messages = 'error'")
+            .await
+            .unwrap();
+        client.batch_execute(set).await.unwrap();
+        clients.push((client, format!("{expected} error")));
+    }
+    let report = house.relay.prepare_twins(PATIENCE).await;
+    assert_eq!((report.ready, report.unmovable.len()), (3, 0), "{report:?}");
+    house.move_to(Side::Target).await;
+    for (client, expected) in &clients {
+        assert_eq!(&client.value(who).await.unwrap(), expected);
+        let reset = "RESET SESSION AUTHORIZATION; RESET ROLE";
+        client.batch_execute(reset).await.unwrap();
+        assert!(
+            client
+                .value(who)
+                .await
+                .unwrap()
+                .starts_with("postgres postgres none")
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn session_authorization_and_role_are_carried_from_14_to_17() {
+    session_authorization_is_carried(14, 17).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn session_authorization_and_role_are_carried_from_12_to_18() {
+    session_authorization_is_carried(12, 18).await;
 }

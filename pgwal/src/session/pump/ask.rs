@@ -5,6 +5,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::super::advisory::{self, HeldLock, Lock};
 use super::super::cancel;
 use super::super::fatal::Fatal;
 use super::super::limits::{ASK_GRACE, ASK_TIMEOUT};
@@ -12,7 +13,7 @@ use super::super::question;
 use super::super::relay::Relay;
 use super::Pump;
 use crate::wire::limits::{MESSAGE_BYTES_MAX, READ_CHUNK_BYTES};
-use crate::wire::{Message, ServerError, backend, frame};
+use crate::wire::{Message, ServerError, backend, frame, frontend};
 
 /// Most bytes of an answer to a question of ours.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -37,6 +38,37 @@ impl Pump {
             self.question.keep(custom_settings);
         }
         Ok(answer)
+    }
+
+    /// Asks how often the session holds these locks. Its server process has them: while it is
+    /// asked, nobody else may run anything.
+    pub(in crate::session) async fn count_locks(
+        &mut self,
+        relay: &Relay,
+        locks: &[Lock],
+    ) -> Result<Vec<HeldLock>, Fatal> {
+        let in_doubt = || {
+            Fatal::new(
+                "57P01",
+                "terminating connection: its advisory locks could not be counted",
+            )
+        };
+        // A refusal may have come between giving up a lock and taking it again.
+        match self.ask(relay, &advisory::count_question(locks)).await? {
+            Ok(rows) => advisory::counted(locks, &rows).ok_or_else(in_doubt),
+            Err(error) => {
+                tracing::error!(%error, "a session's advisory locks cannot be counted");
+                Err(in_doubt())
+            }
+        }
+    }
+
+    /// Has the server say everything that it has to say to the client by itself: notifications of
+    /// what was committed before this was called.
+    pub(in crate::session) async fn hear_out(&mut self, relay: &Relay) -> Result<(), Fatal> {
+        let mut nothing = BytesMut::new();
+        frontend::sync(&mut nothing);
+        self.ask(relay, &nothing).await.map(|_answer| ())
     }
 
     /// Drops the kept question from the server.
@@ -101,7 +133,13 @@ impl Pump {
                     }
                     refusal = Some(Box::new(error));
                 }
-                b'A' => backend::raw(b'A', &message.body, &mut self.down.backlog),
+                b'A' => {
+                    let mut body = BytesMut::from(message.body);
+                    if let Some(pid) = body.first_chunk_mut() {
+                        self.name_sender(pid);
+                    }
+                    backend::raw(b'A', &body, &mut self.down.backlog);
+                }
                 b'S' => {
                     self.note_parameter(&message.body);
                     backend::raw(b'S', &message.body, &mut self.down.backlog);

@@ -28,8 +28,8 @@ impl Pump {
                 return Poll::Ready(Stop::Ended);
             }
             if !self.down.held.is_empty() {
-                let held = std::mem::take(&mut self.down.held);
-                match self.scan_down(&held) {
+                let mut held = std::mem::take(&mut self.down.held);
+                match self.scan_down(&mut held) {
                     Err(fatal) => return Poll::Ready(Stop::Fatal(fatal)),
                     Ok(forward) => {
                         self.down.held = held;
@@ -60,7 +60,7 @@ impl Pump {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(result) => self.note_end(result)?,
             };
-            let bytes = scratch.get(..read).unwrap_or_default();
+            let bytes = scratch.get_mut(..read).unwrap_or_default();
             let forward = self.scan_down(bytes)?;
             let (forward, rest) = bytes.split_at(forward);
             write_or_keep(forward, &mut self.down.backlog, &mut self.client, cx)
@@ -80,14 +80,14 @@ impl Pump {
 
     /// Looks at the headers in `bytes`: how many bytes may be forwarded. The rest is the beginning
     /// of a header, or of a short message that must be seen whole.
-    fn scan_down(&mut self, bytes: &[u8]) -> Result<usize, Fatal> {
+    fn scan_down(&mut self, bytes: &mut [u8]) -> Result<usize, Fatal> {
         let mut at = skip_remaining(&mut self.down.remaining, bytes);
         loop {
-            let rest = bytes.get(at..).unwrap_or_default();
+            let rest = bytes.get_mut(at..).unwrap_or_default();
             let header = frame::header(rest, MESSAGE_BYTES_MAX)
                 .map_err(|_bad| Fatal::protocol("the server sent a bad message header"))?;
             let Some(header) = header else { return Ok(at) };
-            let body = rest.get(HEADER_BYTES..).unwrap_or_default();
+            let body = rest.get_mut(HEADER_BYTES..).unwrap_or_default();
             if !self.note_down(header, body)? {
                 return Ok(at);
             }
@@ -98,7 +98,7 @@ impl Pump {
 
     /// Notes a message; `false` when more of it is needed first.
     #[inline]
-    fn note_down(&mut self, header: Header, body: &[u8]) -> Result<bool, Fatal> {
+    fn note_down(&mut self, header: Header, body: &mut [u8]) -> Result<bool, Fatal> {
         match header.tag {
             b'Z' => {
                 let Some(status) = body.first() else {
@@ -120,6 +120,10 @@ impl Pump {
                     None => {}
                 }
             }
+            b'A' => match body.first_chunk_mut() {
+                Some(pid) => self.name_sender(pid),
+                None => return Ok(header.body_bytes < 4),
+            },
             tag => {
                 if tag == b'C' {
                     self.question.note_command(body);
@@ -128,6 +132,13 @@ impl Pump {
             }
         }
         Ok(true)
+    }
+
+    /// A client knows its own notifications by the process id that it was told at its log-in.
+    pub(super) fn name_sender(&self, pid: &mut [u8; 4]) {
+        if *pid == self.server_pid.to_be_bytes() {
+            *pid = self.issued_pid.to_be_bytes();
+        }
     }
 
     /// Notes a `ParameterStatus` that goes to the client.

@@ -35,6 +35,9 @@ impl Clients for Relay {
         let _report = Self::refresh_changed(self, patience).await;
     }
 
+    /// They get nothing inside the hold that they could not have had before it.
+    async fn relax_twins(&self, _patience: Duration) {}
+
     fn changed(&self) -> usize {
         Self::changed(self)
     }

@@ -35,6 +35,10 @@ impl Clients for Relay {
         let _report = Self::refresh_changed(self, patience).await;
     }
 
+    async fn relax_twins(&self, patience: Duration) {
+        Self::relax_twins(self, patience).await;
+    }
+
     fn changed(&self) -> usize {
         Self::changed(self)
     }

@@ -1,0 +1,140 @@
+//! What is asked about all sessions at once, by a connection of ours to each server.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use router::Side;
+
+use super::advisory::{Lock, LockRow};
+use super::relay::Relay;
+use crate::wire::SqlConn;
+
+/// The locks of all sessions in this database. Whose they are is looked up here: most servers have
+/// few of them, and a list of all our processes would be longer.
+const LOCKS: &str = "\
+SELECT l.pid, l.classid::pg_catalog.int8, l.objid::pg_catalog.int8, l.objsubid::pg_catalog.int8, \
+    l.mode \
+  FROM pg_catalog.pg_lock_status() AS l \
+ WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.granted AND l.pid IS NOT NULL \
+   AND l.database OPERATOR(pg_catalog.=) (SELECT d.oid FROM pg_catalog.pg_database AS d \
+       WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())";
+
+/// The processes of ours that bring changes to a server.
+const APPLIERS: &str = "\
+SELECT a.pid FROM pg_catalog.pg_stat_activity AS a \
+ WHERE a.application_name OPERATOR(pg_catalog.~~) 'pointsman\\_% apply'";
+
+/// Our connections, opened when they are needed first, before the hold as a rule.
+#[derive(Debug, Default)]
+pub(super) struct Observer {
+    connections: Mutex<[Option<Arc<SqlConn>>; 2]>,
+}
+
+/// Why nothing is known; for the log and the list of sessions.
+#[derive(Debug)]
+pub(super) struct Unknown(String);
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Observer {
+    /// The advisory locks of every process of a server.
+    pub(super) async fn locks(
+        &self,
+        relay: &Relay,
+        side: Side,
+    ) -> Result<HashMap<i32, Vec<Lock>>, Unknown> {
+        let mut locks: HashMap<i32, Vec<Lock>> = HashMap::new();
+        for row in self.ask(relay, side, LOCKS).await? {
+            let get = |column| row.try_get::<_, i64>(column);
+            let failed = |error: tokio_postgres::Error| Unknown(error.to_string());
+            let lock = Lock::from_row(LockRow {
+                class: get(1).map_err(failed)?,
+                object: get(2).map_err(failed)?,
+                sub: get(3).map_err(failed)?,
+                mode: row.try_get(4).map_err(failed)?,
+            });
+            let lock = lock.ok_or_else(|| Unknown("a lock of an unknown kind".to_owned()))?;
+            let pid = row.try_get(0).map_err(failed)?;
+            locks.entry(pid).or_default().push(lock);
+        }
+        for held in locks.values_mut() {
+            held.sort();
+        }
+        Ok(locks)
+    }
+
+    /// The processes on a server that are ours and no client's.
+    pub(super) async fn appliers(&self, relay: &Relay, side: Side) -> Result<Vec<i32>, Unknown> {
+        let rows = self.ask(relay, side, APPLIERS).await?;
+        let pids = rows.iter().map(|row| row.try_get(0));
+        let pids: Result<Vec<i32>, _> = pids.collect();
+        pids.map_err(|error| Unknown(error.to_string()))
+    }
+
+    async fn ask(
+        &self,
+        relay: &Relay,
+        side: Side,
+        sql: &str,
+    ) -> Result<Vec<tokio_postgres::Row>, Unknown> {
+        let kept = self.open(side);
+        if let Some(kept) = kept
+            && let Ok(rows) = kept.query(sql, &[]).await
+        {
+            return Ok(rows);
+        }
+        let connection = self.connect(relay, side).await?;
+        let rows = connection.query(sql, &[]).await;
+        rows.map_err(|error| Unknown(error.to_string()))
+    }
+
+    /// Opens the connection to a side anew. Not while a fence may go up: it would end a log-in.
+    pub(super) async fn connect(&self, relay: &Relay, side: Side) -> Result<Arc<SqlConn>, Unknown> {
+        let endpoint = relay
+            .endpoint(side)
+            .ok_or_else(|| Unknown(format!("no {side} is configured")))?;
+        let connected = endpoint.connect_sql("pointsman sessions").await;
+        let connection = Arc::new(connected.map_err(|error| Unknown(error.to_string()))?);
+        *self.place(side) = Some(Arc::clone(&connection));
+        Ok(connection)
+    }
+
+    /// Opens the connection to a side unless it is there.
+    pub(super) async fn stand_ready(&self, relay: &Relay, side: Side) {
+        if self.open(side).is_none()
+            && let Err(error) = self.connect(relay, side).await
+        {
+            tracing::warn!(%error, %side, "cannot connect to ask about the clients' sessions");
+        }
+    }
+
+    fn place(&self, side: Side) -> parking_lot::MappedMutexGuard<'_, Option<Arc<SqlConn>>> {
+        parking_lot::MutexGuard::map(self.connections.lock(), |[source, target]| match side {
+            Side::Source => source,
+            Side::Target => target,
+        })
+    }
+
+    fn open(&self, side: Side) -> Option<Arc<SqlConn>> {
+        let place = self.place(side);
+        let connection = place.as_ref()?;
+        (!connection.is_closed()).then(|| Arc::clone(connection))
+    }
+
+    /// The process id of the connection to a side, if it is open.
+    pub(super) fn pid(&self, side: Side) -> Option<i32> {
+        self.open(side).map(|connection| connection.backend_pid())
+    }
+
+    /// Closes both connections.
+    pub(super) fn forget(&self) {
+        let kept = std::mem::take(&mut *self.connections.lock());
+        drop(kept);
+    }
+}
