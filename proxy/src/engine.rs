@@ -269,8 +269,8 @@ pub(crate) trait InitialCopy: Send + Sync {
     /// The same, of a copy that is complete.
     fn start_of(copied: &Self::Copied) -> &Self::Start;
 
-    /// What is being done, in a word.
-    fn step(&self) -> &'static str;
+    /// What is being done, in some words.
+    fn step(&self) -> String;
 
     /// What the operator should know, a sentence each.
     fn warnings(&self) -> Vec<String>;

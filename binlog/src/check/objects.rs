@@ -246,7 +246,7 @@ pub(super) async fn translated(
     catalog: &Catalog,
     report: &mut Report,
 ) {
-    let definitions = match Definitions::read(&source.conn, catalog).await {
+    let definitions = match Definitions::read(&[&source.conn], catalog).await {
         Ok(definitions) => definitions,
         Err(error) => {
             report.not_asked(source, "definitions", &error);

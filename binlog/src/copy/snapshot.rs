@@ -53,7 +53,7 @@ pub struct Snapshot {
     /// Whether definitions and accounts wait as long as it lives.
     pub definitions: Definitions,
     /// Holds the backup lock.
-    _keeper: Option<SqlConn>,
+    keeper: Option<SqlConn>,
 }
 
 /// One connection in its snapshot's transaction.
@@ -123,6 +123,14 @@ impl Snapshot {
             },
         );
         Some(earliest.clone())
+    }
+
+    /// Whether definitions stand still since before the snapshot, up to now.
+    pub async fn holds_definitions(&self) -> bool {
+        match &self.keeper {
+            Some(keeper) => keeper.execute("DO 0").await.is_ok(),
+            None => false,
+        }
     }
 
     /// Whether all readers see the same state, so that a table may be read by several.

@@ -1,5 +1,8 @@
 //! The definitions of everything that is moved, in the source's own words (`SHOW CREATE ..`).
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_util::future::try_join_all;
 use router::Side;
 
 use super::catalog::{Catalog, Event, EventStatus, Routine, RoutineKind, Trigger};
@@ -51,47 +54,103 @@ pub struct Context {
 }
 
 impl Definitions {
-    /// Reads the definitions of all objects of a catalog.
+    /// Reads the definitions of all objects of a catalog, over several connections at once.
     ///
-    /// The connection has no default database, so that views name their tables in full; it has
-    /// none afterwards either.
+    /// The connections have no default database, so that views name their tables in full; they
+    /// have none afterwards either.
     ///
     /// # Errors
     /// A query failed, an object vanished since, or its definition is not shown to us.
-    pub async fn read(client: &SqlConn, catalog: &Catalog) -> Result<Self, SchemaError> {
+    pub async fn read(clients: &[&SqlConn], catalog: &Catalog) -> Result<Self, SchemaError> {
+        let all: Vec<Object<'_>> = [
+            catalog
+                .tables
+                .iter()
+                .map(|t| Object::Table(&t.name))
+                .collect(),
+            catalog.views.iter().map(Object::View).collect(),
+            catalog.routines.iter().map(Object::Routine).collect(),
+            catalog.triggers.iter().map(Object::Trigger).collect(),
+            catalog.events.iter().map(Object::Event).collect::<Vec<_>>(),
+        ]
+        .concat();
+        let next = AtomicUsize::new(0);
+        let work = async |client: &SqlConn| {
+            let mut read = Vec::new();
+            loop {
+                let place = next.fetch_add(1, Ordering::Relaxed);
+                let Some(object) = all.get(place) else {
+                    return Ok::<_, SchemaError>(read);
+                };
+                read.push((place, object.read(client).await?));
+            }
+        };
+        let read = try_join_all(clients.iter().map(|client| work(client))).await?;
+        let mut read: Vec<_> = read.into_iter().flatten().collect();
+        read.sort_by_key(|(place, _)| *place);
         let mut found = Self::default();
-        for table in &catalog.tables {
-            let name = &table.name;
-            let row = show(client, "TABLE", name).await?;
-            let text = definition(&row, 1, &format!("table {name}"), "SELECT")?;
-            found.tables.push(CreateTable::parse(name.clone(), &text)?);
-        }
-        for name in &catalog.views {
-            let row = show(client, "VIEW", name).await?;
-            found.views.push(Program {
-                kind: "view",
-                name: name.clone(),
-                statement: definition(&row, 1, &format!("view {name}"), "SHOW VIEW")?,
-                context: Context {
-                    sql_mode: None,
-                    charset_client: text_of(&row, 2),
-                    collation_connection: text_of(&row, 3),
-                    time_zone: None,
-                },
-            });
-        }
-        for routine in &catalog.routines {
-            found.routines.push(read_routine(client, routine).await?);
-        }
-        for trigger in &catalog.triggers {
-            found.triggers.push(read_trigger(client, trigger).await?);
-        }
-        for event in &catalog.events {
-            let program = read_event(client, event).await?;
-            found.events.push((program, event.status));
+        for (_, definition) in read {
+            match definition {
+                Definition::Table(table) => found.tables.push(table),
+                Definition::View(view) => found.views.push(view),
+                Definition::Routine(routine) => found.routines.push(routine),
+                Definition::Trigger(trigger) => found.triggers.push(trigger),
+                Definition::Event(event, status) => found.events.push((event, status)),
+            }
         }
         Ok(found)
     }
+}
+
+/// One object of a catalog.
+#[derive(Debug, Clone, Copy)]
+enum Object<'a> {
+    Table(&'a QualifiedName),
+    View(&'a QualifiedName),
+    Routine(&'a Routine),
+    Trigger(&'a Trigger),
+    Event(&'a Event),
+}
+
+/// What was read of it.
+#[derive(Debug)]
+enum Definition {
+    Table(CreateTable),
+    View(Program),
+    Routine(Program),
+    Trigger(Program),
+    Event(Program, EventStatus),
+}
+
+impl Object<'_> {
+    async fn read(&self, client: &SqlConn) -> Result<Definition, SchemaError> {
+        Ok(match self {
+            Self::Table(name) => {
+                let row = show(client, "TABLE", name).await?;
+                let text = definition(&row, 1, &format!("table {name}"), "SELECT")?;
+                Definition::Table(CreateTable::parse((*name).clone(), &text)?)
+            }
+            Self::View(name) => Definition::View(read_view(client, name).await?),
+            Self::Routine(routine) => Definition::Routine(read_routine(client, routine).await?),
+            Self::Trigger(trigger) => Definition::Trigger(read_trigger(client, trigger).await?),
+            Self::Event(event) => Definition::Event(read_event(client, event).await?, event.status),
+        })
+    }
+}
+
+async fn read_view(client: &SqlConn, name: &QualifiedName) -> Result<Program, SchemaError> {
+    let row = show(client, "VIEW", name).await?;
+    Ok(Program {
+        kind: "view",
+        name: name.clone(),
+        statement: definition(&row, 1, &format!("view {name}"), "SHOW VIEW")?,
+        context: Context {
+            sql_mode: None,
+            charset_client: text_of(&row, 2),
+            collation_connection: text_of(&row, 3),
+            time_zone: None,
+        },
+    })
 }
 
 impl Definitions {

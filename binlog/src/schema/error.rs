@@ -48,6 +48,15 @@ pub enum SchemaError {
         /// The sessions that stood in the way.
         blockers: String,
     },
+    /// A statement of a run before this one still works on the structure.
+    #[error(
+        "a statement of an earlier run still works on the {side}'s structure; it is waited for, \
+         or end the session that holds a lock named pointsman_structure_.."
+    )]
+    EarlierRun {
+        /// Which server.
+        side: Side,
+    },
     /// The source grants no way to take a snapshot.
     #[error(
         "the source grants user \"{user}\" no way to a consistent snapshot: grant RELOAD \
@@ -208,6 +217,7 @@ impl SchemaError {
         match self {
             Self::Sql { cause, .. } => cause.code(),
             Self::StayedLocked { .. }
+            | Self::EarlierRun { .. }
             | Self::NoSnapshot { .. }
             | Self::NoPosition { .. }
             | Self::UnsafeEngine { .. }
@@ -234,7 +244,7 @@ impl SchemaError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Sql { cause, .. } => cause.code().is_none_or(is_transient_code),
-            Self::Connect { .. } | Self::StayedLocked { .. } => true,
+            Self::Connect { .. } | Self::StayedLocked { .. } | Self::EarlierRun { .. } => true,
             Self::NoSnapshot { .. }
             | Self::NoPosition { .. }
             | Self::UnsafeEngine { .. }

@@ -240,13 +240,32 @@ impl InitialCopy {
         *self.step.lock()
     }
 
+    /// The same for people: how far a step is that has many parts.
+    #[must_use]
+    pub fn step_text(&self) -> String {
+        let step = self.step();
+        let (done, all) = self.restored();
+        match step {
+            InitialStep::Structure
+            | InitialStep::Indexes
+            | InitialStep::ForeignKeys
+            | InitialStep::Triggers
+                if all > 0 =>
+            {
+                format!("{}: {done} of {all}", step.as_str())
+            }
+            step => step.as_str().to_owned(),
+        }
+    }
+
     /// The rows' progress.
     #[must_use]
     pub fn rows(&self) -> &Arc<CopyProgress> {
         &self.rows
     }
 
-    /// Statements run and in all, of the step after the rows that is being done or was done last.
+    /// Statements run and in all, of the step beside the rows that is being done or was done last:
+    /// tables made, indexes built.
     #[must_use]
     pub fn restored(&self) -> (usize, usize) {
         let (done, all) = &*self.restored;
@@ -266,6 +285,8 @@ impl InitialCopy {
 
     fn enter(&self, step: InitialStep) {
         tracing::info!(step = step.as_str(), "initial copy");
+        self.restored.1.store(0, Ordering::Relaxed);
+        self.restored.0.store(0, Ordering::Relaxed);
         *self.step.lock() = step;
     }
 

@@ -1,18 +1,15 @@
 //! Databases and tables on the target: made as they were on the source, and emptied again.
 
+mod make;
+
 use router::Side;
 
-use super::catalog::{Catalog, Database};
-use super::create_table::{CreateTable, Indexes};
-use super::deferred::{Stage, Store};
-use super::definitions::Definitions;
+pub(super) use make::{Makers, make};
+
+use super::catalog::Database;
 use super::error::SchemaError;
-use super::translate::Translation;
 use crate::name::{QualifiedName, quote_identifier, quote_literal, some_of};
 use crate::wire::SqlConn;
-
-/// Tables smaller than this get their indexes at once.
-const DEFER_INDEXES_BYTES: u64 = 8 << 20;
 
 /// Settings under which a definition means what it meant on the source. Not every server has each,
 /// or allows each to us; those that matter then fail with the server's own words.
@@ -164,79 +161,4 @@ pub(super) async fn empty(target: &SqlConn) -> Result<Vec<String>, SchemaError> 
         dropped.push(name.to_owned());
     }
     Ok(dropped)
-}
-
-/// Makes databases and tables, and writes down what comes later. Gives warnings.
-pub(super) async fn make(
-    target: &SqlConn,
-    catalog: &Catalog,
-    definitions: &Definitions,
-    translation: &Translation,
-) -> Result<Vec<String>, SchemaError> {
-    let mut warnings = Vec::new();
-    for database in &catalog.databases {
-        make_database(target, database, translation, &mut warnings).await?;
-    }
-    let mut store = Store::begin(target).await?;
-    prepare_session(target).await?;
-    for table in &definitions.tables {
-        let translated = translation.table(table, &mut warnings)?;
-        make_table(target, catalog, &translated, &mut store).await?;
-    }
-    let stages = [
-        (Stage::Routines, &definitions.routines),
-        (Stage::Views, &definitions.views),
-        (Stage::Triggers, &definitions.triggers),
-    ];
-    for (stage, programs) in stages {
-        for program in programs {
-            let program = translation.program(program, &mut warnings)?;
-            store.program(stage, &program).await?;
-        }
-    }
-    for (program, _) in &definitions.events {
-        let program = translation.program(program, &mut warnings)?;
-        store.program(Stage::Events, &program).await?;
-    }
-    store.end().await?;
-    super::events::save(target, &catalog.events).await?;
-    Ok(warnings)
-}
-
-async fn make_database(
-    target: &SqlConn,
-    database: &Database,
-    translation: &Translation,
-    warnings: &mut Vec<String>,
-) -> Result<(), SchemaError> {
-    let name = quote_identifier(&database.name);
-    let (charset, collation) = translation.database(database, warnings)?;
-    for statement in [
-        format!("CREATE DATABASE IF NOT EXISTS {name}"),
-        format!("ALTER DATABASE {name} CHARACTER SET {charset} COLLATE {collation}"),
-    ] {
-        let done = target.execute(&statement).await;
-        let what = format!("making database {}", database.name);
-        done.map_err(SchemaError::sql(Side::Target, what))?;
-    }
-    Ok(())
-}
-
-async fn make_table(
-    target: &SqlConn,
-    catalog: &Catalog,
-    table: &CreateTable,
-    store: &mut Store<'_>,
-) -> Result<(), SchemaError> {
-    let bytes = catalog.table(&table.name).map_or(0, |table| table.bytes);
-    let when = if bytes >= DEFER_INDEXES_BYTES {
-        Indexes::AfterRows
-    } else {
-        Indexes::WithTable
-    };
-    let stages = table.stages(when);
-    let made = target.execute(&stages.create).await;
-    let what = format!("making table {}", table.name);
-    made.map_err(SchemaError::sql(Side::Target, what))?;
-    store.table(&table.name, &stages).await
 }

@@ -81,7 +81,7 @@ impl<'a> Taker<'a> {
             readers,
             method,
             definitions,
-            _keeper: keeper,
+            keeper,
         })
     }
 

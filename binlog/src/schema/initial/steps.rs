@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use futures_util::future::try_join_all;
 use router::Side;
 
 use super::super::catalog::Catalog;
@@ -10,8 +11,9 @@ use super::super::definitions::Definitions;
 use super::super::error::SchemaError;
 use super::super::identity::ServerIdentity;
 use super::super::setup::{migration_id, prepare_source, prepare_target};
+use super::super::structure::{self, Makers};
 use super::super::translate::Translation;
-use super::super::{settle, structure, users};
+use super::super::{settle, users};
 use super::records::{Phase, Record, record_position, record_step, record_streaming};
 use super::{InitialCopy, InitialDone, InitialError, InitialStep};
 use crate::copy::snapshot::{self, SnapshotOptions};
@@ -25,6 +27,10 @@ const SNAPSHOTS_MAX: u32 = 20;
 
 /// How often a snapshot is taken again because the application changes its definitions meanwhile.
 const UNSETTLED_MAX: u32 = 5;
+
+/// Definitions are asked for by one connection more for so many tables, up to so many connections.
+const TABLES_A_CONNECTION: usize = 50;
+const CONNECTIONS_MAX: usize = 8;
 
 /// The two control connections and what was found through them.
 struct Ground<'a> {
@@ -205,6 +211,7 @@ impl InitialCopy {
     async fn structure(&self, ground: &mut Ground<'_>) -> Result<Snapshot, InitialError> {
         let (snapshot, definitions) = self.settled_snapshot(ground).await?;
         self.enter(InitialStep::Structure);
+        let makers = self.makers(definitions.tables.len()).await?;
         structure::empty(ground.target).await?;
         let Some(position) = snapshot.start() else {
             return Err(copy::CopyError::SnapshotLost.into());
@@ -219,9 +226,11 @@ impl InitialCopy {
         self.enter(InitialStep::Structure);
         let warnings = structure::make(
             ground.target,
+            &makers,
             &ground.catalog,
             &definitions,
             &ground.translation,
+            &self.restored,
         )
         .await?;
         for warning in warnings {
@@ -231,6 +240,11 @@ impl InitialCopy {
         self.views(ground).await?;
         record_step(ground.target, InitialStep::Structure).await?;
         Ok(snapshot)
+    }
+
+    async fn makers(&self, tables: usize) -> Result<Makers, SchemaError> {
+        let name = self.options.program_name();
+        Makers::open(&self.target, &name, self.options.workers, tables).await
     }
 
     /// A view that the source itself cannot read any more is left out, and said.
@@ -258,18 +272,35 @@ impl InitialCopy {
         ground: &mut Ground<'_>,
     ) -> Result<(Snapshot, Definitions), InitialError> {
         self.enter(InitialStep::Snapshot);
-        for _ in 0..UNSETTLED_MAX {
-            let before = Definitions::read(ground.source, &ground.catalog).await;
+        let shown = self.showing(&ground.catalog).await?;
+        let shown: Vec<&SqlConn> = shown.iter().chain([ground.source]).collect();
+        let locks = ground.source.version().is_mysql_at_least(8, 0, 0);
+        for attempt in 0..UNSETTLED_MAX {
+            // Where definitions can be locked, one look under the lock is enough.
+            let before = if attempt == 0 && locks {
+                None
+            } else {
+                Definitions::read(&shown, &ground.catalog).await.ok()
+            };
             let snapshot = self.new_snapshot(&ground.catalog).await?;
             ground.catalog = self.look(ground.source).await?;
-            let definitions = Definitions::read(ground.source, &ground.catalog).await?;
+            let definitions = Definitions::read(&shown, &ground.catalog).await?;
             // A counter goes on with every insert; it is no definition.
-            if before.is_ok_and(|before| before.is_same(&definitions)) {
+            let stood_still = before.is_some_and(|before| before.is_same(&definitions));
+            if stood_still || snapshot.holds_definitions().await {
+                self.tell_of(&snapshot);
                 return Ok((snapshot, definitions));
             }
-            tracing::info!("definitions changed while the snapshot was taken; taking another");
+            tracing::info!("definitions may have changed around the snapshot; taking another");
         }
         Err(InitialError::Unsettled)
+    }
+
+    /// Further connections that ask for definitions, where there are many.
+    async fn showing(&self, catalog: &Catalog) -> Result<Vec<SqlConn>, SchemaError> {
+        let worth = catalog.tables.len() / TABLES_A_CONNECTION;
+        let count = worth.min(self.options.workers).min(CONNECTIONS_MAX);
+        try_join_all((1..count).map(|_| self.connect(Side::Source))).await
     }
 
     async fn new_snapshot(&self, catalog: &Catalog) -> Result<Snapshot, InitialError> {
@@ -282,7 +313,11 @@ impl InitialCopy {
                 .collect(),
             program_name: self.options.program_name(),
         };
-        let snapshot = Snapshot::take(&self.source, &options).await?;
+        Ok(Snapshot::take(&self.source, &options).await?)
+    }
+
+    /// Says how a snapshot was taken.
+    fn tell_of(&self, snapshot: &Snapshot) {
         self.warn(format!("the snapshot was taken {}", snapshot.method));
         if snapshot.definitions == snapshot::Definitions::Locked {
             self.warn(
@@ -291,7 +326,6 @@ impl InitialCopy {
                     .to_owned(),
             );
         }
-        Ok(snapshot)
     }
 
     /// The rows, under as many snapshots as it takes.
@@ -324,6 +358,7 @@ impl InitialCopy {
                 Some(snapshot) => snapshot,
                 None => {
                     let taken = self.new_snapshot(&ground.catalog).await?;
+                    self.tell_of(&taken);
                     self.refuse_drift(ground).await?;
                     taken
                 }

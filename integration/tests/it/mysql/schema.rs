@@ -14,6 +14,7 @@ mod documents;
 mod many;
 mod ranges;
 mod resume;
+mod structure;
 mod types;
 mod users;
 

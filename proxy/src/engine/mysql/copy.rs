@@ -70,8 +70,8 @@ impl InitialCopy for Copy {
         &copied.start
     }
 
-    fn step(&self) -> &'static str {
-        self.inner.step().as_str()
+    fn step(&self) -> String {
+        self.inner.step_text()
     }
 
     fn warnings(&self) -> Vec<String> {

@@ -76,8 +76,8 @@ impl InitialCopy for Copy {
         &copied.start
     }
 
-    fn step(&self) -> &'static str {
-        self.inner.step().as_str()
+    fn step(&self) -> String {
+        self.inner.step().as_str().to_owned()
     }
 
     fn warnings(&self) -> Vec<String> {
