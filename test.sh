@@ -83,6 +83,10 @@ cargo build --locked --quiet -p pointsman
 export POINTSMAN_BIN="${CARGO_TARGET_DIR:-$PWD/target}/debug/pointsman"
 if [ "$mode" = all ]; then
     run_tests --workspace --run-ignored=all
+    for suite in integration/suites/*-*.sh; do
+        step "the suite $suite"
+        "./$suite"
+    done
 else
     run_tests --workspace
 fi

@@ -62,6 +62,8 @@ pub(super) struct Doorstep<'a> {
     pub(super) face: Face<'a>,
     /// Where the client is, for the words of a refusal.
     pub(super) host: String,
+    /// The challenge of a change of the method, if there was one.
+    pub(super) switched: Option<Scramble>,
 }
 
 /// A challenge and what came back.
@@ -94,10 +96,23 @@ impl Doorstep<'_> {
     }
 
     async fn native(&mut self, hash: &NativeHash) -> Result<Credential, Fatal> {
+        if let Some(key) = self.known_proof(hash) {
+            return Ok(Credential::NativeKey(key));
+        }
         let proof = self.proof(native::PLUGIN).await?;
         let key = hash.verify(&proof.scramble, &proof.answer);
         key.map(Credential::NativeKey)
             .ok_or_else(|| self.wrong(!proof.answer.is_empty()))
+    }
+
+    /// The key of a change of the user whose first answer is right. As servers do, it is taken for an
+    /// answer to the challenge of the log-in; libmariadb's clients answer no other one.
+    fn known_proof(&self, hash: &NativeHash) -> Option<NativeKey> {
+        if self.is_first_answer() || self.startup.plugin.as_deref() != Some(native::PLUGIN) {
+            return None;
+        }
+        let challenge = self.startup.switched.unwrap_or(self.startup.scramble);
+        hash.verify(&challenge, &self.startup.answer)
     }
 
     /// Asks the user of a native account for the password itself.
@@ -235,6 +250,7 @@ impl Doorstep<'_> {
         }
         .put(&mut payload);
         self.face.send(&payload).await?;
+        self.switched = Some(scramble);
         let answer = self.face.receive().await?;
         Ok(Proof { scramble, answer })
     }

@@ -116,8 +116,14 @@ impl Arrival {
                 startup: &startup,
                 host: self.address.ip().to_string(),
                 face: self.guest.face()?,
+                switched: None,
             };
             let credential = doorstep.authenticate().await?;
+            let switched = doorstep.switched;
+            let startup = Startup {
+                switched,
+                ..startup
+            };
             Ok::<_, Fatal>((startup, credential))
         };
         let (startup, credential) = timeout(relay.login_timeout(), opening)

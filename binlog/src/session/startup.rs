@@ -57,6 +57,8 @@ pub(super) struct Startup {
     pub(super) answer: Bytes,
     pub(super) scramble: Scramble,
     pub(super) challenge: Challenge,
+    /// The challenge that took the greeting's place when the log-in changed the method.
+    pub(super) switched: Option<Scramble>,
 }
 
 /// What a client's first answer is to.
@@ -64,7 +66,7 @@ pub(super) struct Startup {
 pub(super) enum Challenge {
     /// Our greeting.
     Greeting,
-    /// One of earlier: the answer is not to be used.
+    /// One of earlier.
     Old,
 }
 
@@ -160,6 +162,7 @@ fn parse(answer: &Bytes, greeting: &Greeting) -> Result<Startup, Fatal> {
         answer: response.auth_response,
         scramble: greeting.scramble,
         challenge: Challenge::Greeting,
+        switched: None,
     })
 }
 

@@ -87,6 +87,7 @@ impl Session {
                     socket: self.pump.client(),
                     sequence,
                 },
+                switched: None,
             };
             doorstep.authenticate().await
         };

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod corners;
+mod first_challenge;
 mod house;
 mod logins;
 mod moving;

@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# MariaDB's own tests of the C client (prepared statements, cursors, several results, and what else
+# the protocol has), against a server and through the proxy.
+#
+#   integration/suites/mariadb-client.sh [TEST...]     all, or some
+#
+# It needs Debian's apt. As root, which no server runs as, it uses the account `nobody`.
+set -euo pipefail
+suite=mariadb-client
+source "$(dirname "$0")/common.sh"
+
+usr=$work/root/usr
+export LD_LIBRARY_PATH=$usr/lib/x86_64-linux-gnu
+
+fetch() {
+    [ -e "$work/fetched" ] && return
+    say "fetching MariaDB and its tests"
+    use_release bookworm
+    fetch_packages mariadb-server mariadb-server-core mariadb-client mariadb-client-core mariadb-test \
+        mariadb-test-data libaio1 liburing2 libnuma1 libpcre2-posix3 libmariadb3
+    touch "$work/fetched"
+}
+
+start_server() {
+    make_run_folder
+    server_port=$(free_port)
+    as_server "$usr/bin/mariadb-install-db" --no-defaults --basedir="$usr" --datadir="$work/run/data" \
+        --auth-root-authentication-method=normal --skip-test-db >"$work/install.log" 2>&1
+    (exec_as_server "$usr/sbin/mariadbd" --no-defaults --basedir="$usr" --datadir="$work/run/data" \
+        --port="$server_port" --bind-address=127.0.0.1 --socket="$work/run/socket" \
+        --plugin-dir="$usr/lib/mysql/plugin" --innodb-flush-log-at-trx-commit=0 \
+        --local-infile=1 --max-allowed-packet=64M --performance-schema=ON) >"$work/server.log" 2>&1 &
+    pids+=($!)
+    wait_for sql "SELECT 1"
+}
+
+sql() { "$usr/bin/mariadb" --no-defaults -h127.0.0.1 -P"$server_port" -uroot -e "$1"; }
+
+# Every test in a database of its own, so that one that fails harms no other.
+run() {
+    local way=$1 port=$2 test
+    say "$way (at $SECONDS s)"
+    for test in "${names[@]}"; do
+        sql "DROP DATABASE IF EXISTS client_test_db; CREATE DATABASE IF NOT EXISTS test; SET GLOBAL general_log = DEFAULT, GLOBAL sql_mode = DEFAULT; FLUSH PRIVILEGES"
+        if (cd "$work/run" && timeout 60 "$usr/bin/mysql_client_test" --no-defaults -h127.0.0.1 -P"$port" -uroot \
+            --vardir="$work/run" --basedir="$usr/share/mysql/mysql-test" -s "$test") >&2; then
+            echo "ok $test"
+        else
+            echo "FAILED $test"
+        fi
+    done >"$work/$way.txt" 2>"$work/$way.log"
+}
+
+fetch
+start_server
+start_proxy "mariadb://root@127.0.0.1:$server_port"
+if [ $# -gt 0 ]; then
+    names=("$@")
+else
+    mapfile -t names < <("$usr/bin/mysql_client_test" --no-defaults -T 2>/dev/null | grep -oE '^test_[a-z0-9_]+' | sort)
+fi
+run direct "$server_port"
+run proxied "$proxy_port"
+compare "$work/direct.txt" "$work/proxied.txt"

@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# PostgreSQL's own regression and isolation tests, against a server and through the proxy.
+#
+#   integration/suites/pg-regress.sh [TEST...]     all of both, or some of the regression tests
+#
+# It needs Debian's apt and a C compiler. As root, which no server runs as, it uses the account
+# `nobody`.
+set -euo pipefail
+suite=pg-regress
+source "$(dirname "$0")/common.sh"
+
+major=15
+lib=$work/root/usr/lib/postgresql/$major
+tests=$lib/lib/pgxs/src/test
+
+fetch() {
+    [ -e "$work/fetched" ] && return
+    say "fetching PostgreSQL $major, its tests and its headers"
+    use_release bookworm
+    fetch_packages postgresql-$major postgresql-client-$major postgresql-server-dev-$major
+    fetch_source postgresql-$major
+    (
+        cd "$work/source/src/test/regress"
+        gcc -O2 -fPIC -shared -I"$work/root/usr/include/postgresql/$major/server" -I. -o regress.so regress.c
+        cp "$lib"/lib/{autoinc,refint}.so .
+    )
+    touch "$work/fetched"
+}
+
+start_server() {
+    make_run_folder
+    server_port=$(free_port)
+    as_server "$lib/bin/initdb" -D "$work/run/data" -U postgres --no-sync --locale=C -A trust >"$work/initdb.log"
+    {
+        echo "listen_addresses = '127.0.0.1'"
+        echo "port = $server_port"
+        echo "unix_socket_directories = ''"
+        echo "fsync = off"
+        echo "max_connections = 100"
+        echo "max_prepared_transactions = 2"
+    } >>"$work/run/data/postgresql.conf"
+    (exec_as_server "$lib/bin/postgres" -D "$work/run/data") >"$work/server.log" 2>&1 &
+    pids+=($!)
+    wait_for "$lib/bin/pg_isready" -q -h 127.0.0.1 -p "$server_port"
+}
+
+# Runs a suite by one port; the results go to $work/NAME-WAY.txt.
+run() {
+    local name=$1 way=$2 port=$3 program=$4 folder=$5
+    shift 5
+    local out=$work/run/$name-$way
+    as_server mkdir -p "$out"
+    say "$name, $way (at $SECONDS s)"
+    (
+        cd "$folder"
+        as_server env PATH="$tests/isolation:$PATH" "$program" --host=127.0.0.1 --port="$port" --user=postgres \
+            --bindir="$lib/bin" --inputdir=. --dlpath=. --outputdir="$out" --max-concurrent-tests=20 "$@"
+    ) >"$work/$name-$way.log" 2>&1 || true
+    sed -nE 's/^(test|    ) *([a-z0-9_.-]+) +\.\.\. (ok|FAILED).*/\3 \2/p' "$work/$name-$way.log" | sort >"$work/$name-$way.txt"
+}
+
+both() {
+    local name=$1
+    shift
+    run "$name" direct "$server_port" "$@"
+    run "$name" proxied "$proxy_port" "$@"
+    compare "$work/$name-direct.txt" "$work/$name-proxied.txt"
+}
+
+fetch
+start_server
+start_proxy "postgres://postgres@127.0.0.1:$server_port/postgres"
+chmod -R a+rX "$work"
+source_tests=$work/source/src/test
+if [ $# -gt 0 ]; then
+    both regress "$tests/regress/pg_regress" "$source_tests/regress" "$@"
+else
+    both regress "$tests/regress/pg_regress" "$source_tests/regress" --schedule=parallel_schedule
+    both isolation "$tests/isolation/pg_isolation_regress" "$source_tests/isolation" --schedule=isolation_schedule
+fi
