@@ -8,6 +8,8 @@
 //! ([`Unmovable`]), and such a session is never moved in silence.
 //!
 //! # What clients must know
+//! Where servers do not list them (MariaDB, MySQL before 8.0.13), user-level locks are known by the
+//! names in the client's own statements; what a stored routine took by `GET_LOCK` is not seen there.
 //! The result of `ROW_COUNT()` after a failed statement is 0 in place of -1: the relay asks the
 //! server for its status then. Warnings and `FOUND_ROWS()` of a statement do not go over with its
 //! session. Query attributes, compression and MariaDB's bulk operations are not

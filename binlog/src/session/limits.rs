@@ -56,5 +56,11 @@ pub(super) const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// ours wipes them out. Clients that do ask, do so at once.
 pub(super) const WARNINGS_PATIENCE: Duration = Duration::from_millis(200);
 
+/// How long a twin waits for a user-level lock that another twin may have to give back first.
+pub(super) const LOCK_PATIENCE_S: u32 = 1;
+
+/// How often a session may have taken one user-level lock.
+pub(super) const LOCK_NESTING_MAX: usize = 256;
+
 /// How long a server may take to let a twin in and to bring it to its session's state.
 pub(super) const TWIN_TIMEOUT: Duration = Duration::from_secs(15);

@@ -34,6 +34,7 @@ use super::pulse::{EofStyle, LocalFile, Pulse};
 use super::registry::{Entry, Registry, Request, SessionState, When};
 use super::statements::Statements;
 use super::text::{Reader, Words};
+use super::variables::Names;
 use crate::wire::{Conn, Socket};
 
 thread_local! {
@@ -135,7 +136,9 @@ pub(super) struct Pump {
     /// Words in its last statement.
     last_words: Words,
     /// Names of user variables in its statements, where the server does not list them.
-    pub(super) variables: super::variables::Names,
+    pub(super) variables: Names,
+    /// Names of user-level locks in its statements, likewise.
+    pub(super) locks: Names,
     local_file: LocalFile,
     /// The number of the next packet of ours, were we to say something to the client.
     sequence: u8,
@@ -209,7 +212,8 @@ impl Pump {
             reader: Reader::default(),
             words: Words::default(),
             last_words: Words::default(),
-            variables: super::variables::Names::default(),
+            variables: Names::default(),
+            locks: Names::default(),
             local_file: beginning.local_file,
             sequence: 0,
             entry: beginning.entry,
@@ -386,7 +390,8 @@ impl Pump {
         self.statements.clear();
         self.words = Words::default();
         self.last_words = Words::default();
-        self.variables = super::variables::Names::default();
+        self.variables = Names::default();
+        self.locks = Names::default();
     }
 
     /// The sockets and what the client is still to get.

@@ -64,7 +64,8 @@ pub(super) fn from_outside(ids: &[u32]) -> String {
         "SELECT 'variable' AS kind, HEX(v.VARIABLE_NAME) AS name, t.PROCESSLIST_ID AS id \
            FROM performance_schema.user_variables_by_thread v \
            JOIN performance_schema.threads t USING (THREAD_ID) WHERE t.PROCESSLIST_ID IN ({ids}) \
-         UNION ALL SELECT 'lock', CONCAT(l.OBJECT_TYPE, ' ', l.LOCK_TYPE), t.PROCESSLIST_ID \
+         UNION ALL SELECT IF(l.OBJECT_TYPE = 'USER LEVEL LOCK', 'user lock', 'lock'), \
+                HEX(l.OBJECT_NAME), t.PROCESSLIST_ID \
            FROM performance_schema.metadata_locks l \
            JOIN performance_schema.threads t ON t.THREAD_ID = l.OWNER_THREAD_ID \
           WHERE t.PROCESSLIST_ID IN ({ids}) AND (l.OBJECT_TYPE = 'USER LEVEL LOCK' \
@@ -92,6 +93,31 @@ pub(super) fn user_variables(names: &[String]) -> String {
         })
         .collect();
     format!("SELECT {} LIMIT 1", columns.join(", "))
+}
+
+/// Which of these user-level locks a connection holds, a column for each.
+pub(super) fn holds_locks(names: &[String], connection: u32) -> String {
+    let columns: Vec<String> = names
+        .iter()
+        .map(|name| format!("IS_USED_LOCK({}) = {connection}", lock_name(name)))
+        .collect();
+    format!("SELECT {} LIMIT 1", columns.join(", "))
+}
+
+/// Takes a user-level lock: 1 if it could be had.
+pub(super) fn take_lock(name: &str, patience_s: u32) -> String {
+    format!("SELECT GET_LOCK({}, {patience_s}) LIMIT 1", lock_name(name))
+}
+
+/// Gives back a user-level lock that was taken once: 1 if it was held.
+pub(super) fn give_lock(name: &str) -> String {
+    format!("SELECT RELEASE_LOCK({}) LIMIT 1", lock_name(name))
+}
+
+/// The name of a user-level lock in SQL, whatever the session's character set.
+fn lock_name(name: &str) -> String {
+    let digits: String = name.bytes().map(|byte| format!("{byte:02X}")).collect();
+    format!("_utf8mb4 X'{digits}'")
 }
 
 /// A user variable in SQL.

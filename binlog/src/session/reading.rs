@@ -103,6 +103,7 @@ impl StateReader<'_> {
             None => self.reading.add(Unmovable::PreparedStatement),
         }
         let names = self.variable_names(outside.as_ref(), listed.as_ref());
+        self.reading.replay.locks.sort();
         self.variables(names).await
     }
 
@@ -167,9 +168,10 @@ impl StateReader<'_> {
     fn note_outside(&mut self, outside: &Outside) {
         for found in outside.of(self.about.leg.id) {
             match found {
-                ("lock", what) if what.starts_with("USER LEVEL LOCK") => {
-                    self.reading.add(Unmovable::UserLock);
-                }
+                ("user lock", name) => match hex(name).map(String::from_utf8) {
+                    Some(Ok(name)) => self.reading.replay.locks.push(name),
+                    Some(Err(_)) | None => self.reading.add(Unmovable::UserLock),
+                },
                 ("lock", _) => self.reading.add(Unmovable::TableLock),
                 ("prepared", _) => self.reading.add(Unmovable::PreparedStatement),
                 ("temporary", _) => self.reading.add(Unmovable::TemporaryTable),
@@ -185,9 +187,7 @@ impl StateReader<'_> {
         counters: &Counters,
     ) -> Result<(), Halt> {
         let words = self.pump.words;
-        if words.has(Words::GET_LOCK) {
-            self.reading.add(Unmovable::UserLock);
-        }
+        self.locks_by_name().await?;
         let locked = words.has(Words::LOCK);
         if locked || counters.exceeds("Com_ha_open", "Com_ha_close") {
             self.reading.add(Unmovable::TableLock);
@@ -214,6 +214,27 @@ impl StateReader<'_> {
         if has {
             self.reading.add(Unmovable::TemporaryTable);
         }
+        Ok(())
+    }
+
+    /// Which of the locks that the client named it holds: those that a routine took are not seen.
+    async fn locks_by_name(&mut self) -> Result<(), Halt> {
+        let names: Vec<String> = match &self.pump.locks {
+            Names::All(names) => names.iter().cloned().collect(),
+            Names::Unknown => {
+                self.reading.add(Unmovable::UserLock);
+                return Ok(());
+            }
+        };
+        if names.is_empty() {
+            return Ok(());
+        }
+        let sql = question::holds_locks(&names, self.about.leg.id);
+        let rows = self.ask(&sql).await?;
+        let row = rows.rows.first().map(Vec::as_slice).unwrap_or_default();
+        let held = names.into_iter().enumerate();
+        let held = held.filter(|(at, _)| text(row, *at) == Some("1"));
+        self.reading.replay.locks = held.map(|(_, name)| name).collect();
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -221,6 +221,8 @@ pub(super) struct Entry {
     ran: AtomicU64,
     /// The same when the state was read.
     read: AtomicU64,
+    /// Whether it held user-level locks then.
+    holds_locks: AtomicBool,
     pub(super) legs: Mutex<Legs>,
     pub(super) unmovable: Mutex<Vec<Unmovable>>,
     pub(super) requests: mpsc::Sender<Request>,
@@ -250,6 +252,7 @@ impl Entry {
             transaction_since: AtomicU64::new(0),
             ran: AtomicU64::new(0),
             read: AtomicU64::new(0),
+            holds_locks: AtomicBool::new(false),
             legs: Mutex::new(Legs {
                 current: new.leg,
                 twin: None,
@@ -292,8 +295,16 @@ impl Entry {
         self.ran.load(Ordering::Acquire)
     }
 
-    pub(super) fn mark_read(&self) {
+    /// Its state was read, and it holds user-level locks or not.
+    pub(super) fn mark_read(&self, holds_locks: bool) {
+        self.holds_locks.store(holds_locks, Ordering::Relaxed);
         self.read.store(self.ran(), Ordering::Relaxed);
+    }
+
+    /// Whether a twin is to be brought up to date inside the hold: the client ran something since
+    /// the state was read, or has locks, which twins take inside the hold only.
+    pub(super) fn wants_refresh(&self) -> bool {
+        self.is_dirty() || self.holds_locks.load(Ordering::Relaxed)
     }
 
     /// Whether the client ran something since the state was read.

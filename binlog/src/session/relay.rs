@@ -315,7 +315,7 @@ impl Relay {
             }
         };
         let request = |done| Request::Refresh(done, of_all.clone());
-        let asking = self.ask_all(patience, request, Entry::is_dirty);
+        let asking = self.ask_all(patience, request, Entry::wants_refresh);
         tokio::join!(telling, asking);
         self.twin_report()
     }

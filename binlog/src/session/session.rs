@@ -1,6 +1,7 @@
 //! A session after its log-in: it runs the hot loop and does what the loop stops for.
 
 mod change_user;
+mod locks;
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -47,6 +48,7 @@ pub(super) struct Session {
     pump: Pump,
     /// The state as last read.
     reading: Reading,
+    locks: Locks,
     twin: Option<Twin>,
     /// A twin that is being prepared while the client is served.
     preparation: Option<Preparation>,
@@ -54,6 +56,14 @@ pub(super) struct Session {
     retired: Option<Socket>,
     /// How often the client wished to be another user and was refused.
     refused_users: u8,
+}
+
+/// When a twin takes the user-level locks of its session. Before the hold another session may still
+/// get them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Locks {
+    AtTheHold,
+    Now,
 }
 
 /// How a session ended.
@@ -92,6 +102,7 @@ impl Session {
             identity,
             pump,
             reading: Reading::default(),
+            locks: Locks::AtTheHold,
             twin: None,
             preparation: None,
             retired: None,
@@ -202,11 +213,13 @@ impl Session {
         self.entry.set_state(SessionState::Ours);
         match due.request {
             Request::Prepare(done) => {
+                self.locks = Locks::AtTheHold;
                 self.begin_preparation(None).await?;
                 self.finish_with_preparation(done, due.turn);
             }
             Request::Refresh(done, of_all) => {
-                if self.entry.is_dirty() {
+                self.locks = Locks::Now;
+                if self.entry.wants_refresh() {
                     self.begin_preparation(Some(of_all)).await?;
                 }
                 self.finish_with_preparation(done, None);
@@ -264,6 +277,9 @@ impl Session {
     fn replay_for(&self, side: Side) -> Replay {
         let mut replay = self.reading.replay.clone();
         replay.schema = self.relay.database_for(side, replay.schema);
+        if self.locks == Locks::AtTheHold {
+            replay.locks.clear();
+        }
         replay
     }
 
@@ -316,7 +332,8 @@ impl Session {
                 of_all,
             };
             self.reading = reading::read(&mut self.pump, &self.relay, about).await?;
-            self.entry.mark_read();
+            let holds_locks = !self.reading.replay.locks.is_empty();
+            self.entry.mark_read(holds_locks);
         }
         self.entry
             .unmovable
@@ -352,7 +369,9 @@ impl Session {
 
     /// Changes the server, between two commands of an idle session that holds a permit for `side`.
     async fn move_to(&mut self, side: Side) -> Result<(), Fatal> {
+        self.locks = Locks::Now;
         let mut twin = self.twin_for(side).await?;
+        self.nest_locks(&mut twin).await?;
         let asked = twin.refresh_status().await;
         asked.map_err(|error| cannot_move(&Unmovable::NotLetIn(error.to_string())))?;
         self.pump.statements.went_over(&twin.statement_ids);

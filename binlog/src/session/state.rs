@@ -18,7 +18,8 @@ pub enum Unmovable {
     TemporaryTable,
     /// Locked tables, an open `HANDLER`, a global read lock.
     TableLock,
-    /// Locks taken by `GET_LOCK`.
+    /// A lock that may have been taken by `GET_LOCK` and cannot be told, or cannot be taken on the
+    /// other server.
     UserLock,
     /// A statement prepared by SQL, or one that was too long to keep.
     PreparedStatement,
@@ -96,6 +97,8 @@ pub(super) struct Replay {
     pub(super) variables: Vec<(String, String)>,
     /// Statements by the client's ids: text and number of parameters.
     pub(super) statements: Vec<(u32, Bytes, u16)>,
+    /// Names of the user-level locks that it holds.
+    pub(super) locks: Vec<String>,
 }
 
 /// What was read of a session.

@@ -145,8 +145,7 @@ fn starts(text: &[u8], word: &[u8]) -> bool {
 }
 
 fn contains(text: &[u8], word: &[u8]) -> bool {
-    text.windows(word.len())
-        .any(|window| window.eq_ignore_ascii_case(word))
+    position(text, word).is_some()
 }
 
 /// Without whitespace and comments in front.
@@ -197,6 +196,33 @@ pub(super) fn variables(text: &[u8]) -> Option<Vec<String>> {
     Some(names)
 }
 
+/// Names of the user-level locks that a text takes, as they are written. `None` when one of them is
+/// no plain literal.
+pub(super) fn lock_names(text: &[u8]) -> Option<Vec<String>> {
+    const WORD: &[u8] = b"get_lock";
+    let mut names = Vec::new();
+    let mut rest = text;
+    while let Some(at) = position(rest, WORD) {
+        let behind = rest.get(at + WORD.len()..)?.trim_ascii_start();
+        let argument = behind.strip_prefix(b"(")?.trim_ascii_start();
+        let literal = argument.strip_prefix(b"'")?;
+        let end = literal.iter().position(|byte| *byte == b'\'')?;
+        let (name, after) = literal.split_at(end);
+        // What follows is the comma, and not a second quote or another piece of the name.
+        rest = after.get(1..)?.trim_ascii_start().strip_prefix(b",")?;
+        if name.is_empty() || !name.is_ascii() || name.contains(&b'\\') {
+            return None;
+        }
+        names.push(String::from_utf8_lossy(name).into_owned());
+    }
+    Some(names)
+}
+
+fn position(text: &[u8], word: &[u8]) -> Option<usize> {
+    text.windows(word.len())
+        .position(|window| window.eq_ignore_ascii_case(word))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,6 +235,31 @@ mod tests {
             let mut reader = Reader::default();
             reader.begin(&text.as_bytes()[..cut]);
             assert!(reader.more(&text.as_bytes()[cut..]).has(words), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_of_locks_are_read_where_they_are_plain() {
+        let names = |sql: &str| lock_names(sql.as_bytes());
+        let some = |all: &[&str]| Some(all.iter().map(|name| (*name).to_owned()).collect());
+        assert_eq!(names("SELECT GET_LOCK('a b', 10)"), some(&["a b"]));
+        assert_eq!(
+            names("select get_lock ( 'A' , 1), GET_LOCK('b',-1)"),
+            some(&["A", "b"])
+        );
+        for other in [
+            "DO GET_LOCK(?, 10)",
+            "DO GET_LOCK(@a, 10)",
+            "DO GET_LOCK('a''b', 10)",
+            "DO GET_LOCK('a' 'b', 10)",
+            "DO GET_LOCK('a\\'b', 10)",
+            "DO GET_LOCK(\"a\", 10)",
+            "DO GET_LOCK(CONCAT('a', 1), 10)",
+            "DO GET_LOCK('\u{e4}', 10)",
+            "DO GET_LOCK('a'",
+            "-- get_lock",
+        ] {
+            assert_eq!(names(other), None, "{other}");
         }
     }
 

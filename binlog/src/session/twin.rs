@@ -8,8 +8,9 @@ use router::Side;
 
 use super::answer::{Answer, Collector, Rows};
 use super::command::code;
+use super::limits::LOCK_PATIENCE_S;
 use super::pulse::EofStyle;
-use super::question::variable;
+use super::question::{self, variable};
 use super::registry::LegKey;
 use super::startup::{BY_VERSION, Startup};
 use super::state::{Replay, Setting, Unmovable, text};
@@ -130,7 +131,53 @@ impl Twin {
         }
         self.set_variables(replay).await?;
         self.set_settings(replay).await?;
-        self.prepare(replay).await
+        self.prepare(replay).await?;
+        self.take_locks(replay).await
+    }
+
+    /// Gives back and takes user-level locks. Another session's twin may still have to give one
+    /// back.
+    async fn take_locks(&mut self, replay: &Replay) -> Result<(), Failure> {
+        for name in self.applied.locks.clone() {
+            if !replay.locks.contains(&name) {
+                self.lock_answer(&question::give_lock(&name)).await?;
+            }
+        }
+        for name in &replay.locks {
+            if !self.applied.locks.contains(name) {
+                let sql = question::take_lock(name, LOCK_PATIENCE_S);
+                self.lock_answer(&sql).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes locks that it has once more, as often as the session did.
+    pub(super) async fn nest_locks(&mut self, times: &[(String, usize)]) -> Result<(), Unmovable> {
+        for (name, times) in times {
+            for _further in 1..*times {
+                match self.lock_answer(&question::take_lock(name, 0)).await {
+                    Ok(()) => {}
+                    Err(Failure::Refused(reason, _)) => return Err(reason),
+                    Err(Failure::Broken(error)) => {
+                        return Err(Unmovable::NotLetIn(error.to_string()));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for a lock, or gives it back; either says 1 when it is done.
+    async fn lock_answer(&mut self, sql: &str) -> Result<(), Failure> {
+        let refused = |error| Failure::Refused(Unmovable::UserLock, error);
+        let rows = self.query(sql).await?.map_err(refused)?;
+        let row = rows.rows.first().map(Vec::as_slice).unwrap_or_default();
+        if text(row, 0) == Some("1") {
+            return Ok(());
+        }
+        let error = ServerError::new(1205, "HY000", "another session has the user-level lock");
+        Err(refused(Box::new(error)))
     }
 
     async fn set_settings(&mut self, replay: &Replay) -> Result<(), Failure> {

@@ -1,9 +1,9 @@
-//! Names of user variables that a client's statements use, for servers that do not list them.
+//! Names that a client's statements use, of user variables and of user-level locks, for servers that
+//! do not list them.
 
 use std::collections::BTreeSet;
 
 use super::limits::VARIABLES_MAX;
-use super::text;
 
 /// The names, as far as they can be told from texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,10 +21,10 @@ impl Default for Names {
 }
 
 impl Names {
-    /// Notes those of one statement.
-    pub(super) fn note(&mut self, sql: &[u8]) {
+    /// Notes those of one statement; `None` when they cannot be told.
+    pub(super) fn note(&mut self, found: Option<Vec<String>>) {
         let Self::All(names) = self else { return };
-        match text::variables(sql) {
+        match found {
             Some(found) if names.len() + found.len() <= VARIABLES_MAX => names.extend(found),
             Some(_) | None => *self = Self::Unknown,
         }

@@ -333,8 +333,8 @@ impl Pump {
         }
         self.last_words = self.reader.begin(sql);
         self.note_words(sql);
-        if !whole && self.last_words.has(Words::VARIABLE) {
-            self.variables.lose();
+        if !whole {
+            self.lose_names();
         }
         if command == Command::Prepare {
             // Frames of 16 MiB are far beyond what is kept of a statement.
@@ -359,12 +359,25 @@ impl Pump {
     /// Adds the words of the statement that was read last.
     fn note_words(&mut self, sql: &[u8]) {
         if self.last_words.has(Words::VARIABLE) {
-            self.variables.note(sql);
+            self.variables.note(text::variables(sql));
+        }
+        if self.last_words.has(Words::GET_LOCK) {
+            self.locks.note(text::lock_names(sql));
         }
         if text::unlocks_tables(sql) {
             self.words.remove(Words::LOCK);
         }
         self.words.add(self.last_words);
+    }
+
+    /// A statement whose text is not here as a whole may name anything.
+    fn lose_names(&mut self) {
+        if self.last_words.has(Words::VARIABLE) {
+            self.variables.lose();
+        }
+        if self.last_words.has(Words::GET_LOCK) {
+            self.locks.lose();
+        }
     }
 
     /// More of a statement's text passes.
@@ -374,9 +387,7 @@ impl Pump {
         }
         self.last_words = self.reader.more(piece);
         self.words.add(self.last_words);
-        if self.last_words.has(Words::VARIABLE) {
-            self.variables.lose();
-        }
+        self.lose_names();
         if self.local_file_of_last() == LocalFile::MayAsk {
             self.pulse.offer_file();
         }

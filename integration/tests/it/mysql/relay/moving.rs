@@ -83,7 +83,6 @@ async fn names_what_it_cannot_carry(from: Version, to: Version) {
             Unmovable::TemporaryTable,
         ),
         ("LOCK TABLES u READ", Unmovable::TableLock),
-        ("SELECT GET_LOCK('l', 1)", Unmovable::UserLock),
         ("HANDLER t OPEN", Unmovable::TableLock),
         ("PREPARE s FROM 'SELECT 1'", Unmovable::PreparedStatement),
     ];
@@ -217,6 +216,7 @@ async fn mariadb_transactions_are_waited_for_also_those_that_an_error_hides() {
 /// All are asked about at once; none gets what is another's.
 async fn many_sessions_keep_their_own(from: Version, to: Version) {
     let house = House::pair(from, to).await;
+    house.source.sql("CREATE TABLE shop.t (a int)").unwrap();
     let mut clients = Vec::new();
     for number in 0..9 {
         let client = house.client().await;
@@ -235,13 +235,13 @@ async fn many_sessions_keep_their_own(from: Version, to: Version) {
     // The last two cannot move any more, and it is known which.
     let stays = "CREATE TEMPORARY TABLE tt (a int)";
     clients[7].execute(stays).await.unwrap();
-    clients[8].execute("DO GET_LOCK('l', 1)").await.unwrap();
+    clients[8].execute("LOCK TABLES shop.t READ").await.unwrap();
     let report = house.move_points().await;
     assert_eq!(report.ready, 7, "{report:?}");
     let reasons: Vec<_> = report.unmovable.into_iter().map(|(_, why)| why).collect();
     assert_eq!(
         reasons,
-        [vec![Unmovable::TemporaryTable], vec![Unmovable::UserLock]]
+        [vec![Unmovable::TemporaryTable], vec![Unmovable::TableLock]]
     );
     for (number, client) in clients[..7].iter().enumerate() {
         let sql = format!("SELECT @mine, @also_{number}, @also_{}", (number + 1) % 7);

@@ -163,7 +163,9 @@ async fn a_reset_connection_forgets_statements_and_what_hindered_a_move() {
     let house = House::pair(Version::MariaDb118, Version::MariaDb118).await;
     let mut conn = house.conn().await;
     prepare(&mut conn, "SELECT ?").await;
-    conn.write_packet(b"\x03DO GET_LOCK('l', 1)").await.unwrap();
+    conn.write_packet(b"\x03CREATE TEMPORARY TABLE tt (a int)")
+        .await
+        .unwrap();
     conn.read_ok().await.unwrap();
     let report = house.relay.prepare_twins(PATIENCE).await;
     assert_eq!(report.unmovable.len(), 1, "{report:?}");
