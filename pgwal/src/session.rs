@@ -21,6 +21,7 @@ mod pump;
 mod question;
 mod registry;
 mod relay;
+mod sequences;
 mod serve;
 #[expect(
     clippy::module_inception,

@@ -7,5 +7,6 @@ mod logins;
 mod moving;
 mod notifications;
 mod protocol;
+mod sequences;
 mod state;
 mod traffic;

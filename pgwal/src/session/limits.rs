@@ -37,3 +37,7 @@ pub(super) const CUSTOM_SETTINGS_MAX: usize = 500;
 
 /// How long a server may take to let a twin in and to bring it to its session's state.
 pub(super) const TWIN_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Sessions that are asked inside one hold what `currval()` says in them. Each takes about a
+/// millisecond, more where there are many sequences; in those beyond it is not defined afterwards.
+pub(super) const SEQUENCE_TURNS: usize = 64;

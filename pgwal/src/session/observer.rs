@@ -9,6 +9,7 @@ use router::Side;
 
 use super::advisory::{Lock, LockRow};
 use super::relay::Relay;
+use super::sequences::{INSTALL, REMOVE};
 use crate::wire::SqlConn;
 
 /// The locks of all sessions in this database. Whose they are is looked up here: most servers have
@@ -111,6 +112,27 @@ impl Observer {
             && let Err(error) = self.connect(relay, side).await
         {
             tracing::warn!(%error, %side, "cannot connect to ask about the clients' sessions");
+        }
+    }
+
+    /// Makes what twins of that side need on their server; whether it is there.
+    pub(super) async fn install(&self, side: Side) -> bool {
+        let Some(connection) = self.open(side) else {
+            return false;
+        };
+        let installed = connection.batch_execute(INSTALL).await;
+        if let Err(error) = &installed {
+            tracing::warn!(%error, %side, "currval() and lastval() cannot be carried to this side");
+        }
+        installed.is_ok()
+    }
+
+    /// Takes it away again.
+    pub(super) async fn remove(&self, side: Side) {
+        if let Some(connection) = self.open(side)
+            && let Err(error) = connection.batch_execute(REMOVE).await
+        {
+            tracing::debug!(%error, %side, "our function stays until our schema is dropped");
         }
     }
 

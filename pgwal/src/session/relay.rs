@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::cancel::CancelKeys;
-use super::limits::CUSTOM_SETTINGS_MAX;
+use super::limits::{CUSTOM_SETTINGS_MAX, SEQUENCE_TURNS};
 use super::observer::{Observer, Unknown};
 use super::registry::{Entry, Registry, Request, SessionId, SessionInfo};
 use super::startup::Startup;
@@ -80,6 +80,10 @@ pub struct Relay {
     pub(super) cancel_keys: CancelKeys,
     pub(super) verifiers: Verifiers,
     observer: Observer,
+    /// Whether the side that may be gone to has our function for twins.
+    installed: AtomicBool,
+    /// How many sessions may still be asked for their sequences inside this hold.
+    sequence_turns: AtomicUsize,
     /// Processes on the side that is gone to which are ours and no client's.
     appliers: Mutex<Vec<i32>>,
     pub(super) mock_seed: [u8; 32],
@@ -116,6 +120,8 @@ impl Relay {
             cancel_keys: CancelKeys::default(),
             verifiers: Verifiers::default(),
             observer: Observer::default(),
+            installed: AtomicBool::new(false),
+            sequence_turns: AtomicUsize::new(0),
             appliers: Mutex::default(),
             mock_seed,
             turns: Arc::new(Semaphore::new(options.twins_at_once.max(1))),
@@ -271,6 +277,12 @@ impl Relay {
             for side in [Side::Source, Side::Target] {
                 self.observer.stand_ready(self, side).await;
             }
+            if let Some(side) = self.switch().serving().map(Side::other)
+                && !self.installed.load(Ordering::Relaxed)
+            {
+                let installed = self.observer.install(side).await;
+                self.installed.store(installed, Ordering::Relaxed);
+            }
         }
         self.ask_all(patience, Request::Prepare, |_entry| true)
             .await;
@@ -285,6 +297,7 @@ impl Relay {
     /// As [`Relay::prepare_twins`].
     pub async fn refresh_changed(&self, patience: Duration) -> TwinReport {
         let held = self.switch().is_held();
+        self.sequence_turns.store(SEQUENCE_TURNS, Ordering::Relaxed);
         if held && let Err(error) = self.find_locks().await {
             tracing::error!(%error, "it is not known which sessions have advisory locks");
             for entry in self.registry.all() {
@@ -308,6 +321,26 @@ impl Relay {
             self.ask_all(patience, Request::Complete, lacks).await;
         }
         self.twin_report()
+    }
+
+    /// Whether a session may be asked for its sequences now: always before the hold, and inside of
+    /// it as long as that holds nobody up.
+    pub(super) fn takes_sequence_turn(&self) -> bool {
+        let take = |left: usize| left.checked_sub(1);
+        let turns = &self.sequence_turns;
+        !self.switch().is_held()
+            || turns
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+                .is_ok()
+    }
+
+    /// Takes away what twins needed on the side that they were on.
+    async fn uninstall(&self) {
+        if self.installed.swap(false, Ordering::Relaxed) {
+            for side in [Side::Target, Side::Source] {
+                self.observer.remove(side).await;
+            }
+        }
     }
 
     /// Notes which session has which locks. No client's transaction runs.
@@ -364,7 +397,6 @@ impl Relay {
     /// As [`Relay::prepare_twins`].
     pub async fn close_source_connections(&self, patience: Duration) -> usize {
         self.verifiers.forget();
-        self.observer.forget();
         let Some(serving) = self.switch().serving() else {
             return 0;
         };
@@ -373,6 +405,8 @@ impl Relay {
             legs.current.side != serving || legs.retired.is_some()
         };
         self.ask_all(patience, Request::Settle, elsewhere).await;
+        self.uninstall().await;
+        self.observer.forget();
         self.registry
             .all()
             .iter()
@@ -385,6 +419,7 @@ impl Relay {
     /// # Cancel safety
     /// As [`Relay::prepare_twins`].
     pub async fn drop_twins(&self, patience: Duration) {
+        self.uninstall().await;
         self.observer.forget();
         self.ask_all(patience, Request::DropTwin, |entry| {
             entry.is_asked() || entry.legs.lock().twin.is_some()

@@ -305,6 +305,7 @@ impl Session {
     async fn read_state(&mut self) -> Result<(), Fatal> {
         if self.entry.is_dirty() && !self.is_hopeless() {
             let answer = self.pump.ask_state(&self.relay).await?;
+            let sequences = self.read_sequences().await?;
             let user = self.identity.startup.user();
             let replaced = replaces_unnamed(self.pump.waiting());
             let statements = &mut self.pump.statements;
@@ -316,6 +317,7 @@ impl Session {
                     ..Reading::default()
                 },
             };
+            self.reading.replay.sequences = sequences;
             self.entry.set_listens(!self.reading.channels.is_empty());
             self.entry.mark_read();
         }

@@ -7,6 +7,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::limits::STATEMENT_BYTES_MAX;
+use super::sequences::Current;
 use super::sql_prepare::replayable;
 use super::statements::{Kept, Statements};
 
@@ -26,6 +27,8 @@ pub enum Unmovable {
     PreparedStatement,
     /// A replication connection.
     Replication,
+    /// What `currval()` says of this sequence.
+    Sequence(String),
     /// It is in another database than the one that moves.
     OtherDatabase,
     /// The other server does not take this setting.
@@ -45,6 +48,7 @@ impl Unmovable {
         "held-cursor",
         "prepared-statement",
         "replication",
+        "sequence",
         "other-database",
         "setting",
         "unreadable",
@@ -61,6 +65,7 @@ impl Unmovable {
             Self::HeldCursor => "held-cursor",
             Self::PreparedStatement => "prepared-statement",
             Self::Replication => "replication",
+            Self::Sequence(_) => "sequence",
             Self::OtherDatabase => "other-database",
             Self::Setting(_) => "setting",
             Self::Unreadable(_) => "unreadable",
@@ -78,6 +83,7 @@ impl fmt::Display for Unmovable {
             Self::HeldCursor => f.write_str("WITH HOLD cursor"),
             Self::PreparedStatement => f.write_str("prepared statement"),
             Self::Replication => f.write_str("replication"),
+            Self::Sequence(name) => write!(f, "currval() of {name}"),
             Self::OtherDatabase => f.write_str("another database"),
             Self::Setting(name) => write!(f, "setting {name}"),
             Self::Unreadable(sqlstate) => write!(f, "state not readable ({sqlstate})"),
@@ -95,6 +101,18 @@ pub(super) struct Replay {
     pub(super) statements: Vec<Bytes>,
     /// Bodies of Parse messages that hold one `PREPARE` each.
     pub(super) sql_prepares: Vec<Bytes>,
+    /// What `currval()` says, that of `lastval()` last.
+    pub(super) sequences: Vec<Current>,
+}
+
+impl Replay {
+    /// Whether another one is the same but for what `currval()` and `lastval()` say.
+    pub(super) fn differs_in_sequences_alone(&self, other: &Self) -> bool {
+        self != &Self::default()
+            && self.settings == other.settings
+            && self.statements == other.statements
+            && self.sql_prepares == other.sql_prepares
+    }
 }
 
 /// What was read of a session.

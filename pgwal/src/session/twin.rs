@@ -9,6 +9,7 @@ use router::Side;
 use super::advisory::{self, HeldLock};
 use super::question::bind;
 use super::registry::LegKey;
+use super::sequences::{CARRY, Current};
 use super::state::{Replay, Unmovable};
 use crate::wire::{Conn, Credential, Endpoint, Fields, Message, ServerError, WireError, frontend};
 
@@ -47,6 +48,9 @@ impl Completion {
 enum Step<'a> {
     Setting(&'a Bytes, &'a Bytes),
     Statement(&'a Bytes),
+    /// Runs a command of ours.
+    Run(&'static str),
+    Sequence(&'a Current),
     /// Runs one `PREPARE` through the unnamed statement.
     SqlPrepare(&'a Bytes),
     /// The unnamed statement that the settings used is gone afterwards.
@@ -99,20 +103,31 @@ impl Twin {
         if self.applied == *replay {
             return Ok(());
         }
-        if self.applied != Replay::default() {
+        let known = std::mem::take(&mut self.applied);
+        let mut steps: Vec<Step<'_>> = Vec::new();
+        if known.differs_in_sequences_alone(replay) {
+            // Of a session that works on this is what changes all the time.
+            steps.push(Step::Run("DISCARD SEQUENCES"));
+        } else if known != Replay::default() {
             self.conn.query("DISCARD ALL").await.map_err(broken)?;
             self.completion = None;
         }
-        self.applied = Replay::default();
-        let mut steps: Vec<Step<'_>> = Vec::new();
-        steps.extend(
-            replay
-                .settings
-                .iter()
-                .map(|(name, value)| Step::Setting(name, value)),
-        );
-        steps.extend(replay.statements.iter().map(Step::Statement));
-        steps.extend(replay.sql_prepares.iter().map(Step::SqlPrepare));
+        if steps.is_empty() {
+            steps.extend(
+                replay
+                    .settings
+                    .iter()
+                    .map(|(name, value)| Step::Setting(name, value)),
+            );
+            steps.extend(replay.statements.iter().map(Step::Statement));
+            steps.extend(replay.sql_prepares.iter().map(Step::SqlPrepare));
+        }
+        if !replay.sequences.is_empty() {
+            // The session may have it that its transactions write nothing.
+            steps.push(Step::Run("BEGIN READ WRITE"));
+            steps.extend(replay.sequences.iter().map(Step::Sequence));
+            steps.push(Step::Run("COMMIT"));
+        }
         steps.push(Step::CloseUnnamed);
         for step in &steps {
             step.write(self.conn.out());
@@ -247,6 +262,16 @@ impl Step<'_> {
                 frontend::execute("", 0, out).expect(FITS);
             }
             Self::Statement(parse) => put_message(b'P', parse, out),
+            Self::Run(sql) => {
+                frontend::parse("", sql, [], out).expect(FITS);
+                bind("", &[], out);
+                frontend::execute("", 0, out).expect(FITS);
+            }
+            Self::Sequence((name, value)) => {
+                frontend::parse("", CARRY, [25, 20], out).expect(FITS);
+                bind("", &[name, value], out);
+                frontend::execute("", 0, out).expect(FITS);
+            }
             Self::SqlPrepare(parse) => {
                 put_message(b'P', parse, out);
                 bind("", &[], out);
@@ -262,7 +287,10 @@ impl Step<'_> {
             Self::Setting(name, _) => {
                 Unmovable::Setting(String::from_utf8_lossy(name).into_owned())
             }
-            Self::Statement(_) | Self::SqlPrepare(_) | Self::CloseUnnamed => {
+            Self::Sequence((name, _)) => {
+                Unmovable::Sequence(String::from_utf8_lossy(name).into_owned())
+            }
+            Self::Statement(_) | Self::Run(_) | Self::SqlPrepare(_) | Self::CloseUnnamed => {
                 Unmovable::PreparedStatement
             }
         }

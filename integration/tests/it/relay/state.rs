@@ -1,7 +1,10 @@
 //! Session state: carried, or named as what cannot be carried. Never lost in silence.
 
+use std::time::Duration;
+
 use pgwal::session::Unmovable;
 use router::Side;
+use tokio::time::timeout;
 
 use super::house::{House, PATIENCE, tags};
 
@@ -340,4 +343,32 @@ async fn session_authorization_and_role_are_carried_from_14_to_17() {
 #[tokio::test(flavor = "multi_thread")]
 async fn session_authorization_and_role_are_carried_from_12_to_18() {
     session_authorization_is_carried(12, 18).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_object_descriptors_and_exported_snapshots_are_waited_for_with_their_transaction() {
+    let house = House::pair(14, 17).await;
+    let open = "BEGIN; SELECT lo_open(lo_create(0), x'20000'::int)";
+    for state in [open, "BEGIN; SELECT pg_export_snapshot()"] {
+        let client = house.client().await;
+        client.batch_execute(state).await.unwrap();
+        let report = house.relay.prepare_twins(Duration::from_millis(200)).await;
+        assert_eq!((report.ready, report.pending.len()), (0, 1), "{report:?}");
+        let sessions = house.relay.sessions();
+        let session = sessions.first().unwrap();
+        assert_eq!(session.state.as_str(), "idle in transaction", "{state}");
+        assert!(session.transaction_age.is_some());
+        let mut held = house.switch.hold(Side::Target).unwrap();
+        let drained = timeout(Duration::from_millis(100), held.drain()).await;
+        assert!(drained.is_err(), "it is waited for: {state}");
+        drop(held);
+        // Its end closes the descriptor and forgets the snapshot: nothing is left to carry.
+        client.batch_execute("COMMIT").await.unwrap();
+        let report = house.relay.prepare_twins(PATIENCE).await;
+        assert_eq!((report.ready, report.unmovable.len()), (1, 0), "{report:?}");
+        drop(client);
+        house
+            .until("it is gone", |relay| relay.sessions().is_empty())
+            .await;
+    }
 }

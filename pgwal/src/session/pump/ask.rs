@@ -11,6 +11,7 @@ use super::super::fatal::Fatal;
 use super::super::limits::{ASK_GRACE, ASK_TIMEOUT};
 use super::super::question;
 use super::super::relay::Relay;
+use super::super::sequences::{self, Current};
 use super::Pump;
 use crate::wire::limits::{MESSAGE_BYTES_MAX, READ_CHUNK_BYTES};
 use crate::wire::{Message, ServerError, backend, frame, frontend};
@@ -61,6 +62,16 @@ impl Pump {
                 Err(in_doubt())
             }
         }
+    }
+
+    /// Asks what `currval()` and `lastval()` say; `None` when the server does not tell, for one
+    /// because it has no PL/pgSQL.
+    pub(in crate::session) async fn ask_sequences(
+        &mut self,
+        relay: &Relay,
+    ) -> Result<Option<Vec<Current>>, Fatal> {
+        let answer = self.ask(relay, &sequences::question()).await?;
+        Ok(answer.ok().and_then(|rows| sequences::read(&rows)))
     }
 
     /// Has the server say everything that it has to say to the client by itself: notifications of

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use super::super::advisory::LOCKS_MAX;
 use super::super::fatal::Fatal;
 use super::super::limits::TWIN_TIMEOUT;
+use super::super::sequences::Current;
 use super::super::state::Unmovable;
 use super::super::twin::{Completion, Twin};
 use super::{Session, cannot_move};
@@ -27,6 +28,19 @@ impl Session {
             locks => self.pump.count_locks(&self.relay, locks).await?,
         };
         Ok(())
+    }
+
+    /// Asks what `currval()` says, unless too many were asked inside this hold already.
+    pub(super) async fn read_sequences(&mut self) -> Result<Vec<Current>, Fatal> {
+        if !self.relay.takes_sequence_turn() {
+            tracing::info!(
+                session = self.entry.id.0,
+                "currval() and lastval() are not carried: too many sessions changed"
+            );
+            return Ok(Vec::new());
+        }
+        let sequences = self.pump.ask_sequences(&self.relay).await?;
+        Ok(sequences.unwrap_or_default())
     }
 
     /// What the twin is to have when the session goes over to it.
