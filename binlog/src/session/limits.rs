@@ -8,8 +8,8 @@ pub(super) const SCRATCH_BYTES: usize = 64 * 1024;
 /// Bytes of a client that are kept while it must wait; beyond this its socket is not read.
 pub(super) const WAITING_BYTES_MAX: usize = 64 * 1024;
 
-/// Capacity above which an empty buffer of a session is given back.
-pub(super) const KEPT_BUFFER_BYTES: usize = 16 * 1024;
+/// Capacity above which an empty buffer of a session is given back: a silent session has none.
+pub(super) const KEPT_BUFFER_BYTES: usize = 1024;
 
 /// The longest command that is looked at as a whole before it is passed on. Longer ones are looked
 /// at piece by piece.

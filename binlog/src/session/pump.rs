@@ -26,7 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Sleep;
 use tokio_util::sync::PollSemaphore;
 
-use self::bytes_io::read_into;
+use self::bytes_io::{give_back, read_into};
 use super::fatal::Fatal;
 
 use super::limits::{REQUESTS_MAX, SCRATCH_BYTES, WAITING_BYTES_MAX, WARNINGS_PATIENCE};
@@ -169,9 +169,12 @@ impl Present {
     pub(super) fn of(conn: Conn, side: Side) -> Self {
         let status_flags = conn.status_flags().0;
         let parts = conn.into_parts();
+        let mut read = parts.read;
+        // A log-in takes a large buffer, and the session needs none while it is silent.
+        give_back(&mut read);
         Self {
             leg: parts.socket,
-            read: parts.read,
+            read,
             side,
             status_flags,
         }

@@ -109,6 +109,7 @@ impl Twin {
         }
         match self.apply(replay).await {
             Ok(()) => {
+                self.conn.give_back_buffers();
                 self.applied = replay.clone();
                 Ok(())
             }

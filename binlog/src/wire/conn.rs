@@ -267,10 +267,19 @@ impl Conn {
         if !self.read.is_empty() {
             return false;
         }
-        self.read.reserve(READ_CHUNK_BYTES);
-        match self.socket.read_buf(&mut self.read).now_or_never() {
+        let asked = self.socket.read_buf(&mut self.read).now_or_never();
+        match asked {
             None => true,
             Some(_closed_or_spoke) => false,
+        }
+    }
+
+    /// Gives back the memory of empty buffers, for a connection that will be silent for long.
+    pub fn give_back_buffers(&mut self) {
+        for buffer in [&mut self.read, &mut self.write] {
+            if buffer.is_empty() {
+                *buffer = BytesMut::new();
+            }
         }
     }
 

@@ -4,8 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -66,7 +66,7 @@ pub(super) async fn wrap(
     endpoint: &Endpoint,
     stream: TcpStream,
 ) -> Result<TlsStream<TcpStream>, TlsError> {
-    let config = client_config(endpoint).await?;
+    let config = without_memory(client_config(endpoint).await?);
     let name = match ServerName::try_from(endpoint.host.clone()) {
         Ok(name) => name,
         Err(_odd) if endpoint.tls == TlsMode::VerifyIdentity => return Err(TlsError::HostName),
@@ -112,6 +112,12 @@ async fn client_config(endpoint: &Endpoint) -> Result<ClientConfig, TlsError> {
         }
         (Some(_) | None, Some(_) | None) => Ok(config.with_no_client_auth()),
     }
+}
+
+/// Each connection has a configuration of its own, so a memory of earlier ones is of no use.
+fn without_memory(mut config: ClientConfig) -> ClientConfig {
+    config.resumption = Resumption::disabled();
+    config
 }
 
 fn own(what: &'static str, path: &Path) -> TlsError {

@@ -10,6 +10,7 @@ use super::super::fatal::Fatal;
 use super::super::limits::{ANSWER_BYTES_MAX, ASK_TIMEOUT};
 use super::super::packet;
 use super::Pump;
+use super::bytes_io::give_back;
 
 /// Bytes that are made room for at once.
 const READ_BYTES: usize = 16 * 1024;
@@ -22,13 +23,13 @@ impl Pump {
         questions: &[&str],
     ) -> Result<Vec<Answer>, Fatal> {
         let exchange = Box::pin(self.exchange(questions));
-        timeout(ASK_TIMEOUT, exchange)
-            .await
-            .unwrap_or_else(|_elapsed| {
-                Err(Fatal::other(
-                    "the server does not answer while the session is moved",
-                ))
-            })
+        let answers = timeout(ASK_TIMEOUT, exchange).await;
+        give_back(&mut self.down.held);
+        answers.unwrap_or_else(|_elapsed| {
+            Err(Fatal::other(
+                "the server does not answer while the session is moved",
+            ))
+        })
     }
 
     async fn exchange(&mut self, questions: &[&str]) -> Result<Vec<Answer>, Fatal> {
