@@ -43,7 +43,7 @@ pub(super) enum Command {
     ResetConnection,
     /// Logs in anew on the same connection: done by the relay itself.
     ChangeUser,
-    /// Ends another session or its statement.
+    /// Ends another session or its statement, by whatever command: the relay sees to whom it means.
     Kill,
     /// The end. No answer.
     Quit,
@@ -58,6 +58,7 @@ pub(super) const STATEMENT_PREFIX_BYTES: usize = 5;
 pub(super) mod code {
     pub(in crate::session) const QUIT: u8 = 0x01;
     pub(in crate::session) const QUERY: u8 = 0x03;
+    pub(in crate::session) const PROCESS_KILL: u8 = 0x0c;
     pub(in crate::session) const PING: u8 = 0x0e;
     pub(in crate::session) const SET_OPTION: u8 = 0x1b;
     pub(in crate::session) const STMT_PREPARE: u8 = 0x16;
@@ -95,7 +96,7 @@ pub(super) fn parse(payload: &[u8]) -> Command {
         (code::QUERY | 0x0a, _) => Command::Query,
         (0x04, _) => Command::FieldList,
         (0x09, _) => Command::Statistics,
-        (0x0c, _) => Command::Kill,
+        (code::PROCESS_KILL, _) => Command::Kill,
         (0x11, _) => Command::ChangeUser,
         (0x12 | 0x13 | 0x14 | 0x15 | 0x1e, _) => Command::Refused(REPLICATION),
         (code::STMT_PREPARE, _) => Command::Prepare,

@@ -11,6 +11,7 @@ mod number {
     pub(super) const TOO_MANY_CONNECTIONS: u16 = 1040;
     pub(super) const BAD_HANDSHAKE: u16 = 1043;
     pub(super) const ACCESS_DENIED: u16 = 1045;
+    pub(super) const NO_SUCH_THREAD: u16 = 1094;
     pub(super) const SHUTDOWN: u16 = 1053;
     pub(super) const UNKNOWN_ERROR: u16 = 1105;
     pub(super) const PACKETS_OUT_OF_ORDER: u16 = 1156;
@@ -58,6 +59,29 @@ impl Fatal {
     /// In the server's words.
     pub(super) fn unknown_command() -> Self {
         Self::refused("Unknown command")
+    }
+
+    /// A `KILL` by an id that may be another session's by now.
+    pub(super) fn kills_nobody(id: u32) -> Self {
+        Self::new(
+            number::NO_SUCH_THREAD,
+            "HY000",
+            format!(
+                "the database moved to another server, and the thread id {id} is that of one \
+                 session before and of another one since; ask the session that is to be killed for \
+                 its CONNECTION_ID() again"
+            ),
+        )
+    }
+
+    /// A `KILL` whose id only the server can find out.
+    pub(super) fn kills_unseen() -> Self {
+        Self::new(
+            number::NO_SUCH_THREAD,
+            "HY000",
+            "pointsman cannot tell whom this KILL means, and after a move to another server a thread \
+             id of before may be another session's; give the id as a number",
+        )
     }
 
     /// Whether it is the answer to a log-in that is not granted.

@@ -5,8 +5,7 @@
 //! side does not take at once is kept, and then its sender is not read: memory is bounded and slow
 //! readers slow their senders down. There is no timer on its way, and no allocation per packet.
 //!
-//! Few packets are changed on their way: a `KILL` of an id of ours, the ids of prepared statements
-//! and the types of their parameters once a session went over to another server.
+//! Few packets are changed on their way: a `KILL`, the ids of prepared statements and the types of their parameters once a session went over to another server.
 
 mod ask;
 mod bytes_io;
@@ -27,11 +26,12 @@ use tokio::time::Sleep;
 use tokio_util::sync::PollSemaphore;
 
 use self::bytes_io::{give_back, read_into};
+use super::command::Command;
 use super::fatal::Fatal;
 
 use super::limits::{REQUESTS_MAX, SCRATCH_BYTES, WAITING_BYTES_MAX, WARNINGS_PATIENCE};
-use super::pulse::{EofStyle, LocalFile, Pulse};
-use super::registry::{Entry, Registry, Request, SessionState, When};
+use super::pulse::{EofStyle, LocalFile, Origin, Pulse};
+use super::registry::{Entry, Request, SessionState, When};
 use super::statements::Statements;
 use super::text::{Reader, Words};
 use super::variables::Names;
@@ -52,6 +52,8 @@ pub(super) enum Stop {
     Move(Side),
     /// The client wants to log in anew; the payload of its packet.
     ChangeUser(Bytes),
+    /// The client wants to end another session or its statement; the payload of its command.
+    Kill(Bytes),
     /// The session is over: the server closed, and the client has everything that it said.
     Ended,
     /// The session cannot go on.
@@ -143,7 +145,6 @@ pub(super) struct Pump {
     /// The number of the next packet of ours, were we to say something to the client.
     sequence: u8,
     entry: Arc<Entry>,
-    registry: Arc<Registry>,
     requests: mpsc::Receiver<Request>,
     /// Requests that came and whose time has not; at most [`REQUESTS_MAX`].
     pending: VecDeque<Request>,
@@ -191,7 +192,6 @@ pub(super) struct Beginning {
     pub(super) eof: EofStyle,
     pub(super) local_file: LocalFile,
     pub(super) entry: Arc<Entry>,
-    pub(super) registry: Arc<Registry>,
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) turns: Arc<Semaphore>,
 }
@@ -220,7 +220,6 @@ impl Pump {
             local_file: beginning.local_file,
             sequence: 0,
             entry: beginning.entry,
-            registry: beginning.registry,
             requests: beginning.requests,
             pending: VecDeque::new(),
             turns: beginning.turns,
@@ -369,6 +368,14 @@ impl Pump {
     /// The server's leg, between two commands.
     pub(super) fn server(&mut self) -> &mut Socket {
         &mut self.server
+    }
+
+    /// Sends a query for the client, between two commands, in place of the one that it sent.
+    pub(super) fn send_query(&mut self, payload: &[u8]) -> Result<(), Fatal> {
+        super::packet::put(payload, 0, &mut self.up.backlog);
+        self.sequence = 1;
+        let file = LocalFile::MustNotAsk;
+        Ok(self.pulse.client(Command::Query, Origin::Client, file)?)
     }
 
     /// The present server has forgotten everything that the session had open.

@@ -343,6 +343,20 @@ impl Entry {
     }
 }
 
+/// Whom a client means by the id of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// The connection that the server knows by that id, if any.
+    AsItIs,
+    /// The session to which we gave that id: its connection.
+    Connection(u32),
+    /// The session that had that id on the other server, and now this connection; unless the server
+    /// has somebody else of that id.
+    Former(u32),
+    /// More than one session may be meant.
+    Nobody,
+}
+
 /// All sessions that are logged in.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
@@ -368,21 +382,43 @@ impl Registry {
         self.entries.lock().get(&id).map(Arc::clone)
     }
 
-    /// The server's id, on a side, of the connection that a client names by an id of ours or by
-    /// one that its session had on the other server. `None` when the id is to be taken as it is.
-    pub(super) fn present_id(&self, named: u32, side: Side) -> Option<u32> {
+    /// Whether a session went over to this side, so that its client may know ids of the other.
+    pub(super) fn any_came_to(&self, side: Side) -> bool {
         let entries = self.entries.lock();
-        let found = entries.values().find(|entry| {
-            if entry.id.connection_id() == named {
-                return true;
-            }
+        entries.values().any(|entry| {
             let legs = entry.legs.lock();
-            legs.former
+            legs.former.iter().any(|leg| leg.side != side)
+        })
+    }
+
+    /// Whom a client means by an id, on the side that serves it.
+    pub(super) fn meaning(&self, named: u32, side: Side) -> Meaning {
+        let entries = self.entries.lock();
+        let mut present = false;
+        let mut former = Vec::new();
+        for entry in entries.values() {
+            let legs = entry.legs.lock();
+            let here = [Some(legs.current), legs.twin];
+            let here = here.into_iter().flatten().find(|leg| leg.side == side);
+            if entry.id.connection_id() == named {
+                return here.map_or(Meaning::AsItIs, |leg| Meaning::Connection(leg.id));
+            }
+            present |= here.is_some_and(|leg| leg.id == named);
+            if legs
+                .former
                 .iter()
                 .any(|leg| leg.id == named && leg.side != side)
-        })?;
-        let current = found.legs.lock().current;
-        (current.side == side && current.id != named).then_some(current.id)
+            {
+                former.push(here);
+            }
+        }
+        match (former.as_slice(), present) {
+            ([], _) => Meaning::AsItIs,
+            ([Some(leg)], true) if leg.id == named => Meaning::AsItIs,
+            ([Some(leg)], false) => Meaning::Former(leg.id),
+            ([None], false) => Meaning::AsItIs,
+            ([_, ..], _) => Meaning::Nobody,
+        }
     }
 
     /// A snapshot, in the order of log-in.

@@ -210,7 +210,6 @@ impl Arrival {
             local_file: startup.local_file(),
             server: Present::of(conn, side),
             entry: Arc::clone(&entry),
-            registry: Arc::clone(&self.relay.registry),
             requests,
             turns: Arc::clone(&self.relay.turns),
         });

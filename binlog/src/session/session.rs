@@ -1,6 +1,7 @@
 //! A session after its log-in: it runs the hot loop and does what the loop stops for.
 
 mod change_user;
+mod kills;
 mod locks;
 
 use std::future::{Future, poll_fn};
@@ -171,6 +172,7 @@ impl Session {
                 self.entry.set_state(SessionState::Ours);
                 Box::pin(self.move_to(side)).await
             }
+            Stop::Kill(payload) => Box::pin(self.kill_for_client(&payload)).await,
             Stop::ChangeUser(payload) => Box::pin(self.change_user(&payload)).await,
             // The loop finds it again.
             Stop::MustWait => Ok(()),

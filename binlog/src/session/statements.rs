@@ -9,6 +9,7 @@ use std::collections::{HashMap, VecDeque};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::kill;
 use super::limits::{STATEMENT_BYTES_MAX, STATEMENTS_MAX};
 use super::pulse::Prepared;
 
@@ -29,6 +30,14 @@ pub(super) struct Statement {
     /// The types of the parameters as they were sent last.
     types: Option<Bytes>,
     binding: Binding,
+    kills: Kills,
+}
+
+/// Whether a statement is a `KILL`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kills {
+    Yes,
+    No,
 }
 
 /// Whether the present server knows the types of a statement's parameters.
@@ -118,7 +127,9 @@ impl Statements {
         if self.known.len() >= STATEMENTS_MAX {
             return None;
         }
+        let is_kill = text.as_deref().is_some_and(kill::is_kill);
         let statement = Statement {
+            kills: if is_kill { Kills::Yes } else { Kills::No },
             text,
             params: prepared.params,
             server_id: prepared.statement,
@@ -163,6 +174,36 @@ impl Statements {
         let server_id = self.known.get(&id).map(|statement| statement.server_id);
         // An id that is unknown here must be unknown there.
         Some(server_id.unwrap_or(LAST_PREPARED - 1))
+    }
+
+    /// Whether a statement is a `KILL`.
+    #[inline]
+    pub(super) fn kills(&self, id: u32) -> bool {
+        self.find(id)
+            .is_some_and(|statement| statement.kills == Kills::Yes)
+    }
+
+    /// Notes the types of the parameters of an execution that the server does not get to see.
+    pub(super) fn note_types(&mut self, payload: &[u8]) {
+        let id = payload.get(1..).and_then(|rest| rest.first_chunk::<4>());
+        let Some(id) = id.map(|id| u32::from_le_bytes(*id)) else {
+            return;
+        };
+        let rebound = self.execute(id, payload);
+        drop(rebound);
+    }
+
+    /// The text of a statement, the number of its parameters, and their types as they were sent
+    /// last.
+    pub(super) fn text_and_types(&self, id: u32) -> Option<(&[u8], u16, Option<&Bytes>)> {
+        let statement = self.find(id)?;
+        let text = statement.text.as_deref()?;
+        Some((text, statement.params, statement.types.as_ref()))
+    }
+
+    fn find(&self, id: u32) -> Option<&Statement> {
+        let id = if id == LAST_PREPARED { self.last } else { id };
+        self.known.get(&id)
     }
 
     /// Payload bytes of an execution that must be there for [`Statements::execute`].

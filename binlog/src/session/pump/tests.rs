@@ -50,7 +50,6 @@ fn fixture() -> Fixture {
         eof: EofStyle::Deprecated,
         local_file: LocalFile::MustNotAsk,
         entry,
-        registry: Arc::default(),
         requests,
         turns: Arc::new(Semaphore::new(1)),
     });

@@ -11,7 +11,7 @@ use super::super::command::{self, Command, code};
 use super::super::fatal::Fatal;
 use super::super::kill;
 use super::super::limits::{LOGIN_PACKET_BYTES_MAX, WHOLE_BYTES_MAX};
-use super::super::packet::{self, FRAME_FULL, HEADER_BYTES, Header};
+use super::super::packet::{FRAME_FULL, HEADER_BYTES, Header};
 use super::super::pulse::{LocalFile, Origin};
 use super::super::registry::SessionState;
 use super::super::text::{self, Words};
@@ -33,6 +33,8 @@ enum Verdict {
     Paused,
     /// The client wants to log in anew: so many bytes of a frame.
     ChangeUser(usize),
+    /// The client wants to end another session: so many bytes of a frame.
+    Kill(usize),
     /// Bytes are to be left out, and others put in their place.
     Replace { drop: usize, with: BytesMut },
 }
@@ -70,6 +72,10 @@ impl Pump {
                 Ok(Verdict::ChangeUser(bytes)) => {
                     let frame = self.up.held.split_to(bytes).freeze();
                     return Poll::Ready(Stop::ChangeUser(frame.slice(HEADER_BYTES..)));
+                }
+                Ok(Verdict::Kill(bytes)) => {
+                    let frame = self.up.held.split_to(bytes).freeze();
+                    return Poll::Ready(Stop::Kill(frame.slice(HEADER_BYTES..)));
                 }
             }
             if !self.up.backlog.is_empty() {
@@ -219,9 +225,36 @@ impl Pump {
         if payload.len() < wanted.min(length) {
             return Ok(None);
         }
+        let command = if payload.len() == length && self.is_kill(command, payload) {
+            Command::Kill
+        } else {
+            command
+        };
         match self.admit(command, gate) {
             Verdict::Through => self.pass(command, header, payload).map(Some),
             verdict => Ok(Some(verdict)),
+        }
+    }
+
+    /// Whether a command is a `KILL` by other means than its own code.
+    #[inline]
+    fn is_kill(&self, command: Command, payload: &[u8]) -> bool {
+        match command {
+            Command::Query => kill::is_kill(payload.get(1..).unwrap_or_default()),
+            Command::Execute { statement } => self.statements.kills(statement),
+            Command::Prepare
+            | Command::Fetch { .. }
+            | Command::Close { .. }
+            | Command::Reset { .. }
+            | Command::LongData { .. }
+            | Command::FieldList
+            | Command::Statistics
+            | Command::Simple
+            | Command::ResetConnection
+            | Command::ChangeUser
+            | Command::Kill
+            | Command::Quit
+            | Command::Refused(_) => false,
         }
     }
 
@@ -230,6 +263,11 @@ impl Pump {
         let whole = usize::try_from(header.length).unwrap_or(usize::MAX);
         match command {
             Command::Query | Command::Prepare if header.length <= WHOLE_BYTES_MAX => Ok(whole),
+            Command::Execute { statement }
+                if self.statements.kills(statement) && header.length <= WHOLE_BYTES_MAX =>
+            {
+                Ok(whole)
+            }
             Command::Execute { statement } => Ok(self.statements.execute_prefix_bytes(statement)),
             Command::ChangeUser | Command::Kill if header.length > LOGIN_PACKET_BYTES_MAX => {
                 Err(Fatal::malformed("Malformed communication packet"))
@@ -258,8 +296,11 @@ impl Pump {
         if matches!(command, Command::Quit) {
             return Verdict::Through;
         }
-        if matches!(command, Command::Refused(_) | Command::ChangeUser) && !self.pulse.is_answered()
-        {
+        let is_ours = matches!(
+            command,
+            Command::Refused(_) | Command::ChangeUser | Command::Kill
+        );
+        if is_ours && !self.pulse.is_answered() {
             return Verdict::Paused;
         }
         if matches!(command, Command::Close { .. }) {
@@ -294,6 +335,12 @@ impl Pump {
             let frame = usize::try_from(header.frame_bytes()).unwrap_or(usize::MAX);
             self.sequence = 1;
             return Ok(Verdict::ChangeUser(frame));
+        }
+        if command == Command::Kill {
+            let frame = usize::try_from(header.frame_bytes()).unwrap_or(usize::MAX);
+            self.sequence = 1;
+            self.last_words = Words::default();
+            return Ok(Verdict::Kill(frame));
         }
         let file = match command {
             Command::Query | Command::Prepare => self.note_statement(command, header, payload),
@@ -402,14 +449,6 @@ impl Pump {
         payload: &[u8],
     ) -> Result<Option<Verdict>, Fatal> {
         match command {
-            Command::Query => Ok(kill::query(
-                payload.get(1..).unwrap_or_default(),
-                &self.registry,
-                self.side,
-            )
-            .map(|new| self.replace_whole(header, &new))),
-            Command::Kill => Ok(kill::command(payload, &self.registry, self.side)
-                .map(|new| self.replace_whole(header, &new))),
             Command::Execute { statement } => self.replace_execution(statement, header, payload),
             Command::Fetch { statement }
             | Command::Close { statement }
@@ -418,7 +457,9 @@ impl Pump {
                 let id = self.statements.translated(statement);
                 Ok(id.map(|id| self.replace_id(id, header, payload)))
             }
-            Command::Prepare
+            Command::Query
+            | Command::Kill
+            | Command::Prepare
             | Command::FieldList
             | Command::Statistics
             | Command::Simple
@@ -427,14 +468,6 @@ impl Pump {
             | Command::Quit
             | Command::Refused(_) => Ok(None),
         }
-    }
-
-    fn replace_whole(&mut self, header: Header, payload: &[u8]) -> Verdict {
-        let mut with = BytesMut::new();
-        packet::put(payload, 0, &mut with);
-        let drop = usize::try_from(header.frame_bytes()).unwrap_or(usize::MAX);
-        self.sequence = 1;
-        Verdict::Replace { drop, with }
     }
 
     fn replace_id(&mut self, id: u32, header: Header, payload: &[u8]) -> Verdict {

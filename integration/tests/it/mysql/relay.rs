@@ -4,6 +4,7 @@ mod accounts;
 mod corners;
 mod first_challenge;
 mod house;
+mod kills;
 mod locks;
 mod logins;
 mod moving;
