@@ -26,7 +26,10 @@ for argument in "$@"; do
     esac
 done
 
-if [ "$mode" != all ]; then
+if [ "$mode" = all ]; then
+    export PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}
+    echo "property tests: PROPTEST_RNG_SEED=$PROPTEST_RNG_SEED"
+else
     export PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-1}
 fi
 

@@ -32,7 +32,7 @@ use crate::scratch;
 const SYSTEM_DATABASES: &str = "'mysql', 'sys', 'performance_schema', 'information_schema'";
 
 /// How long a start, a stop or a crash recovery may take.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A running (or stopped) server.
 #[derive(Debug)]

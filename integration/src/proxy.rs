@@ -25,7 +25,7 @@ use crate::server::PgServer;
 pub use self::program::path as program_path;
 
 /// How long the program may take to come up, and a command to end.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// What the configuration file says.
 #[derive(Clone, Debug)]

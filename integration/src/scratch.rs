@@ -97,11 +97,20 @@ pub fn base() -> Result<PathBuf> {
 /// When it cannot be made.
 pub fn folder(what: &str) -> Result<PathBuf> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::SeqCst);
-    let dir = base()?.join(format!("run-{}-{number}-{what}", std::process::id()));
-    fs::create_dir(&dir)?;
-    give(&dir)?;
-    Ok(dir)
+    let base = base()?;
+    loop {
+        let number = NUMBER.fetch_add(1, Ordering::SeqCst);
+        let dir = base.join(format!("run-{}-{number}-{what}", std::process::id()));
+        match fs::create_dir(&dir) {
+            Ok(()) => {
+                give(&dir)?;
+                return Ok(dir);
+            }
+            // A process that is gone and had our number left it; nobody sweeps it while we are there.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Hands a path to the servers' user.

@@ -24,7 +24,7 @@ use crate::port::Port;
 use crate::{binaries, scratch};
 
 /// How long a start, a stop or a crash recovery may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A running (or stopped) server.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use crate::children;
 use crate::scratch;
 
 /// How long killed children may take to be gone.
-const CHILDREN_PATIENCE: Duration = Duration::from_secs(10);
+const CHILDREN_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running postmaster.
 #[derive(Debug)]
@@ -102,6 +102,10 @@ impl Postmaster {
     /// children too: a server does not start again while one of them holds its shared memory.
     pub(super) fn kill9(&mut self) {
         send(self.pid, Signal::STOP);
+        let deadline = Instant::now() + CHILDREN_PATIENCE;
+        while !is_stopped(self.pid) && Instant::now() < deadline {
+            pause_a_moment();
+        }
         let children = self.children();
         for child in &children {
             send(*child, Signal::KILL);
@@ -163,6 +167,12 @@ pub(super) fn remove_shared_memory(data_dir: &Path) {
             .stderr(Stdio::null());
         command.status().map(drop).unwrap_or_default();
     }
+}
+
+/// A signal is sent before it has its effect: until then the process may still fork.
+fn is_stopped(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    stat.map_or(true, |stat| stat.contains(") T ") || stat.contains(") Z "))
 }
 
 /// A process that has ended and that nobody has waited for yet holds nothing any more.

@@ -3,6 +3,7 @@
 use std::task::Poll;
 use std::time::Duration;
 
+use pgwal::movement::fence::FenceOptions;
 use pgwal::schema::bookkeeping;
 use pgwal::wire::{Endpoint, SqlConn};
 use tokio::time::Instant;
@@ -21,6 +22,14 @@ pub(crate) struct Shop {
     /// As superuser `postgres`, in database `postgres`.
     pub(crate) admin: SqlConn,
     pub(crate) database: String,
+}
+
+/// A fence that a starved machine cannot make give up.
+pub(crate) fn patient() -> FenceOptions {
+    FenceOptions {
+        end_timeout: Duration::from_secs(120),
+        ..FenceOptions::default()
+    }
 }
 
 /// How the ACL of the database looks before the fence.
@@ -58,6 +67,7 @@ impl Shop {
                 .await
                 .unwrap();
         }
+        shop.leave(inside).await;
         shop
     }
 
@@ -93,7 +103,19 @@ impl Shop {
             )
             .await
             .unwrap();
+        shop.leave(inside).await;
         shop
+    }
+
+    /// Closes a connection and waits until the server has noticed: a fence would meet it.
+    pub(crate) async fn leave(&self, client: SqlConn) {
+        let pid = client.backend_pid();
+        drop(client);
+        until("the closed connection's backend is gone", || async {
+            let sql = "SELECT FROM pg_stat_activity WHERE pid = $1";
+            self.admin.query_opt(sql, &[&pid]).await.unwrap().is_none()
+        })
+        .await;
     }
 
     async fn make_roles(&self) {
@@ -160,13 +182,7 @@ impl Shop {
 
     /// Drops a connection, waits until the server has noticed, and opens a new one.
     pub(crate) async fn reconnect(&self, old: SqlConn, user: &str) -> SqlConn {
-        let pid = old.backend_pid();
-        drop(old);
-        until("the dead connection's backend is gone", || async {
-            let sql = "SELECT FROM pg_stat_activity WHERE pid = $1";
-            self.admin.query_opt(sql, &[&pid]).await.unwrap().is_none()
-        })
-        .await;
+        self.leave(old).await;
         self.connect(user).await
     }
 
@@ -253,9 +269,9 @@ pub(crate) async fn cut_after<F: Future>(wakes: u32, work: F) -> Option<F::Outpu
     .await
 }
 
-/// Asks until the answer is yes; fails after ten seconds.
+/// Asks until the answer is yes; fails after two minutes.
 pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut ask: impl FnMut() -> F) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while !ask().await {
         assert!(Instant::now() < deadline, "never came: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;

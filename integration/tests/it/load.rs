@@ -16,7 +16,7 @@ async fn server_with_tables() -> (PgServer, PgClient) {
 async fn account_after(server: &PgServer, client: &PgClient, damage: &str) -> Account {
     let options = LoadOptions::new(server.url("postgres", "postgres")).clients(4);
     let load = Load::start(&options).await.unwrap();
-    load.more_commits(200, Duration::from_secs(30))
+    load.more_commits(200, Duration::from_secs(120))
         .await
         .unwrap();
     let report = load.stop().await.unwrap();
@@ -57,12 +57,12 @@ async fn a_crash_makes_errors_and_unknown_outcomes_and_the_account_still_balance
     drop(client);
     let options = LoadOptions::new(server.url("postgres", "postgres")).clients(4);
     let load = Load::start(&options).await.unwrap();
-    load.more_commits(200, Duration::from_secs(30))
+    load.more_commits(200, Duration::from_secs(120))
         .await
         .unwrap();
     server.kill9().unwrap();
     server.restart().await.unwrap();
-    load.more_commits(50, Duration::from_secs(30))
+    load.more_commits(50, Duration::from_secs(120))
         .await
         .unwrap();
     let report = load.stop().await.unwrap();

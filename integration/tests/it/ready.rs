@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use pgwal::movement::fence::FenceOptions;
 use pgwal::movement::ready::{self, Asked, Findings, Lag, Obstacle, PrepareError, Prepared};
 use pgwal::wire::SqlConn;
 use router::{Epoch, Side};
 
-use crate::fence_fixture::{Acl, Shop, until};
+use crate::fence_fixture::{Acl, Shop, patient, until};
 
 const SMALL: Lag = Lag {
     bytes: Some(10),
@@ -15,7 +14,7 @@ const SMALL: Lag = Lag {
 };
 
 async fn prepared(from: &SqlConn, to: &SqlConn) -> Prepared {
-    ready::prepare(from, to, FenceOptions::default(), |_, _| true)
+    ready::prepare(from, to, patient(), |_, _| true)
         .await
         .unwrap()
 }
@@ -133,7 +132,7 @@ async fn a_target_without_our_tables_or_sequences_cannot_be_prepared() {
     to.batch_execute("DROP SCHEMA pointsman CASCADE")
         .await
         .unwrap();
-    let options = FenceOptions::default();
+    let options = patient();
     let error = ready::prepare(&from, &to, options.clone(), |_, _| true).await;
     assert!(matches!(error, Err(PrepareError::Journal(_))), "{error:?}");
     from.batch_execute("CREATE SEQUENCE public.more")

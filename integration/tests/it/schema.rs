@@ -37,7 +37,7 @@ impl Pair {
         let mut options = InitialOptions::new("0123abcd");
         let bin = binaries::client_bin(self.source.major()).unwrap();
         options.pg_dump_dir = Some(bin);
-        options.slot_timeout = Duration::from_secs(10);
+        options.slot_timeout = Duration::from_secs(60);
         options
     }
 

@@ -1,7 +1,5 @@
 //! The harness itself: every version starts, stops, crashes and comes back.
 
-use std::time::Instant;
-
 use integration::server::{PgOptions, PgServer};
 
 async fn starts_and_keeps_its_data(major: u32) {
@@ -59,10 +57,8 @@ async fn a_server_that_is_dropped_leaves_no_folder() {
         .await
         .unwrap();
     let dir = server.dir().to_path_buf();
-    let started = Instant::now();
     drop(server);
     assert!(!dir.exists());
-    assert!(started.elapsed().as_secs() < 5);
 }
 
 #[tokio::test]

@@ -58,7 +58,7 @@ async fn give_certificate(server: &PgServer) -> PathBuf {
     let begun = Instant::now();
     while server.psql("postgres", "SHOW ssl").unwrap() != "on" {
         assert!(
-            begun.elapsed() < Duration::from_secs(10),
+            begun.elapsed() < Duration::from_secs(120),
             "{}",
             server.log()
         );
@@ -175,7 +175,9 @@ async fn servers_that_take_only_tls_are_moved() {
     let options = ProxyOptions::new(
         verify(&source, &source_authority),
         Some(verify(&target, &target_authority)),
-    );
+    )
+    .key("cutover.drain_timeout = \"30s\"")
+    .key("cutover.max_pause = \"60s\"");
     let proxy = Proxy::start(options).await.unwrap();
     proxy.done(&["start"]).await.unwrap();
     proxy.wait_for_phase("streaming").await.unwrap();
@@ -283,14 +285,22 @@ async fn a_new_certificate_is_taken_at_a_hang_up_signal() {
     proxy.hang_up().unwrap();
     let begun = Instant::now();
     while ask(&proxy, &verify("proxy.crt"), "SELECT 1").is_err() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "{}", proxy.log());
+        assert!(
+            begun.elapsed() < Duration::from_secs(120),
+            "{}",
+            proxy.log()
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     // One that cannot be used changes nothing.
     std::fs::write(folder.path().join("proxy.key"), "no key").unwrap();
     proxy.hang_up().unwrap();
     while !proxy.log().contains("the former certificate stays") {
-        assert!(begun.elapsed() < Duration::from_secs(20), "{}", proxy.log());
+        assert!(
+            begun.elapsed() < Duration::from_secs(240),
+            "{}",
+            proxy.log()
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     ask(&proxy, &verify("proxy.crt"), "SELECT 1").unwrap();

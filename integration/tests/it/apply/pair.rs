@@ -268,7 +268,7 @@ pub(crate) async fn apply_events(
             () = stop_at(handle, last) => unreachable!("it waits for the end of the run"),
         }
     };
-    timeout(Duration::from_secs(60), all)
+    timeout(Duration::from_secs(120), all)
         .await
         .expect("applied within a minute")
 }

@@ -61,7 +61,7 @@ pub(crate) async fn until_marker(
             () = marked => unreachable!("it waits for the end of the run"),
         }
     };
-    Ok(timeout(Duration::from_secs(60), ended).await?)
+    Ok(timeout(Duration::from_secs(120), ended).await?)
 }
 
 async fn follows_a_load(source: u32, target: u32) -> Result<()> {

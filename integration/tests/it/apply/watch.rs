@@ -68,8 +68,10 @@ async fn a_marker_is_seen_when_everything_before_it_is_committed() -> Result<()>
         (at, seen)
     };
     let run = applier.run(Queue(events.into()), |_lsn| {});
-    let (result, (at, (position, rows))) =
-        timeout(Duration::from_secs(30), async { tokio::join!(run, marked) }).await?;
+    let (result, (at, (position, rows))) = timeout(Duration::from_secs(120), async {
+        tokio::join!(run, marked)
+    })
+    .await?;
     result?;
     assert_eq!((rows?.len(), position?), (5000, at));
     Ok(())
@@ -91,7 +93,7 @@ async fn a_position_without_changes_is_written_down_before_it_is_acknowledged() 
             () = stop_at(handle, Some(wal_end)) => unreachable!("it waits for the end of the run"),
         }
     };
-    timeout(Duration::from_secs(30), both).await??;
+    timeout(Duration::from_secs(120), both).await??;
     assert_eq!(*acknowledged.lock(), [wal_end]);
     assert_eq!(progress(&pair).await?, wal_end);
     let time = pair
@@ -110,7 +112,7 @@ async fn the_progress_row_has_the_sources_commit_time() -> Result<()> {
     let row = pair
         .target
         .query_one(
-            "SELECT pg_catalog.now() - commit_time BETWEEN '0' AND '1 minute',
+            "SELECT pg_catalog.now() - commit_time BETWEEN '0' AND '1 hour',
                     (SELECT remote_lsn = p.end_lsn FROM pg_catalog.pg_replication_origin_status)
              FROM pointsman.progress p",
             &[],
@@ -161,7 +163,7 @@ async fn a_pause_holds_at_a_boundary_and_ends_when_dropped() -> Result<()> {
     };
     let run = applier.run(Queue(events.into()), |_lsn| {});
     let both = async { tokio::join!(run, pauses) };
-    let (result, pauses) = timeout(Duration::from_secs(30), both).await?;
+    let (result, pauses) = timeout(Duration::from_secs(120), both).await?;
     result?;
     pauses?;
     pair.compare().await
@@ -274,7 +276,7 @@ async fn a_transaction_out_of_order_stops() -> Result<()> {
     let mut applier = pair.applier().await?;
     let queue = Queue(swapped.into());
     let run = Box::pin(applier.run(queue, |_lsn| {}));
-    let error = timeout(Duration::from_secs(30), run)
+    let error = timeout(Duration::from_secs(120), run)
         .await?
         .expect_err("it is out of order");
     assert!(matches!(error, ApplyError::OutOfOrder { .. }) && !error.is_transient());

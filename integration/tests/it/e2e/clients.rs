@@ -29,12 +29,21 @@ for line in sys.stdin:
         elif command == 'notify':
             connection.execute('LISTEN news')
             connection.execute("NOTIFY news, '" + rest + "'")
-            print(next(connection.notifies(timeout=20, stop_after=1)).payload)
+            print(next(connection.notifies(timeout=120, stop_after=1)).payload)
             connection.execute('UNLISTEN news')
         elif command == 'cancelled':
-            threading.Timer(0.3, connection.cancel).start()
-            connection.execute(rest)
-            print('not cancelled')
+            done = threading.Event()
+            def cancel():
+                while not done.wait(0.3):
+                    connection.cancel()
+            canceller = threading.Thread(target=cancel)
+            canceller.start()
+            try:
+                connection.execute(rest)
+                print('not cancelled')
+            finally:
+                done.set()
+                canceller.join()
         elif command == 'transaction':
             with connection.transaction():
                 connection.execute(rest)

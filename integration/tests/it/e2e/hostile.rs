@@ -15,7 +15,7 @@ async fn send_and_read(proxy: &Proxy, bytes: &[u8]) -> Vec<u8> {
         .unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
-    let end = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer));
+    let end = tokio::time::timeout(Duration::from_secs(120), stream.read_to_end(&mut answer));
     // A reset is an end too.
     end.await
         .expect("the connection is closed")
@@ -100,7 +100,7 @@ async fn garbage_on_the_admin_socket_is_answered_and_the_next_command_works() {
         socket.write_all(bytes).await.unwrap_or_default();
         socket.shutdown().await.unwrap_or_default();
         let mut answer = Vec::new();
-        let end = tokio::time::timeout(Duration::from_secs(20), socket.read_to_end(&mut answer));
+        let end = tokio::time::timeout(Duration::from_secs(120), socket.read_to_end(&mut answer));
         end.await.expect("the socket is closed").unwrap_or_default();
     }
     assert_eq!(stage.proxy.status().await.unwrap()["phase"], "proxying");

@@ -10,7 +10,7 @@ use super::stage::{DATABASE, PATIENCE, Stage};
 
 /// Connects past the proxy, slowly, and writes; says whether the source acknowledged it.
 async fn late_writer(source: String, number: u32) -> bool {
-    let url = format!("{source}?options=-c%20post_auth_delay%3D2");
+    let url = format!("{source}?options=-c%20post_auth_delay%3D30");
     let Ok(client) = PgClient::connect(&url).await else {
         return false;
     };

@@ -140,7 +140,7 @@ async fn each_kind_of_state_has_a_policy_of_its_own() {
     let error = ended.batch_execute("SELECT 1").await.unwrap_err();
     let code = error.code().map(|code| code.code().to_owned());
     assert!(code.is_none_or(|code| code == "57P01"), "{error}");
-    tokio::time::timeout(Duration::from_secs(60), refusing.batch_execute("SELECT 1"))
+    tokio::time::timeout(Duration::from_secs(120), refusing.batch_execute("SELECT 1"))
         .await
         .unwrap()
         .unwrap();

@@ -52,13 +52,7 @@ async fn a_second_signal_ends_the_transactions_too() {
     until_refused(&stage).await;
     assert!(!busy.is_closed());
     stage.proxy.terminate().unwrap();
-    let begun = Instant::now();
     assert_eq!(stage.proxy.wait_until_ended().await.unwrap(), 0);
-    assert!(
-        begun.elapsed() < Duration::from_secs(15),
-        "{:?}",
-        begun.elapsed()
-    );
     until_closed(&busy).await;
     stage.proxy.restart().await.unwrap();
     stage.proxy.wait_for_phase("streaming").await.unwrap();

@@ -1,10 +1,10 @@
 //! Fences that are cut at any step, raised or lowered late, or left by a crash.
 
-use pgwal::movement::fence::{self, Fence, FenceError, FenceOptions, FencePosition};
+use pgwal::movement::fence::{self, Fence, FenceError, FencePosition};
 use router::Epoch;
 
 use super::{SOON, raise};
-use crate::fence_fixture::{Acl, Shop, VERSIONS, cut_after};
+use crate::fence_fixture::{Acl, Shop, VERSIONS, cut_after, patient};
 
 #[tokio::test]
 async fn a_raise_that_dies_at_any_instant_is_lowered_from_a_new_connection() {
@@ -15,9 +15,7 @@ async fn a_raise_that_dies_at_any_instant_is_lowered_from_a_new_connection() {
         for wakes in 0..200 {
             let _app = shop.connect("app").await;
             let mover = shop.connect("postgres").await;
-            let fence = Fence::prepare(&mover, FenceOptions::default())
-                .await
-                .unwrap();
+            let fence = Fence::prepare(&mover, patient()).await.unwrap();
             let epoch = Epoch(u64::from(wakes) + 1);
             let raised = cut_after(wakes, fence.raise(&mover, &[], epoch)).await;
             let mover = shop.reconnect(mover, "postgres").await;
@@ -151,7 +149,7 @@ async fn of_a_raise_and_a_lower_of_one_epoch_at_the_same_time_the_fence_ends_dow
         shop.connect("migrator").await,
     );
     let ours = [other.backend_pid()];
-    let fence = Fence::prepare(&one, FenceOptions::default()).await.unwrap();
+    let fence = Fence::prepare(&one, patient()).await.unwrap();
     for round in 1..=30 {
         let epoch = Epoch(round);
         let raised = async { fence.raise(&one, &ours, epoch).await.is_ok() };

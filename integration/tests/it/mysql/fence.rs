@@ -283,14 +283,19 @@ async fn a_running_write_keeps_the_fence_down_and_goes_on() {
         let app = ground.connect("app").await;
         let migrator = ground.connect("migrator").await;
         let fence = Fence::prepare(&migrator, options()).await.unwrap();
-        let slow = "INSERT INTO shop.entry (who) SELECT SLEEP(4)";
+        // It ends when the test says so.
+        let gate = ground.connect("root").await;
+        gate.execute("DO GET_LOCK('gate', 0)").await.unwrap();
+        let slow = "INSERT INTO shop.entry (who) SELECT GET_LOCK('gate', 600)";
         let (written, raised) = tokio::join!(app.execute(slow), async {
             let sql =
                 "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'INSERT%'";
             while ground.one(sql).await == "0" {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
-            fence.raise(&migrator, &[], Epoch(1)).await
+            let raised = fence.raise(&migrator, &[], Epoch(1)).await;
+            gate.execute("DO RELEASE_LOCK('gate')").await.unwrap();
+            raised
         });
         written.unwrap();
         assert!(

@@ -150,4 +150,4 @@ pub(crate) async fn connect(url: &str) -> SqlConn {
 }
 
 /// Long enough for a test machine that is busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);

@@ -6,7 +6,7 @@ use integration::mysql::Version::{MariaDb118, MariaDb1011};
 use integration::mysql::{MySqlOptions, MySqlServer};
 use integration::proxy::{Proxy, ProxyOptions};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// P3: the fence of these servers is a setting that a restart loses.
 #[tokio::test(flavor = "multi_thread")]
@@ -20,9 +20,13 @@ async fn a_source_that_was_left_and_restarts_is_closed_again() {
     source
         .sql("CREATE DATABASE shop; CREATE TABLE shop.t (id int PRIMARY KEY); INSERT INTO shop.t VALUES (1)")
         .unwrap();
-    let proxy = Proxy::start(ProxyOptions::between_mysql(&source, &target, "shop"))
-        .await
-        .unwrap();
+    let proxy = Proxy::start(
+        ProxyOptions::between_mysql(&source, &target, "shop")
+            .key("cutover.drain_timeout = \"30s\"")
+            .key("cutover.max_pause = \"60s\""),
+    )
+    .await
+    .unwrap();
     proxy.done(&["start"]).await.unwrap();
     proxy.wait_for_phase("streaming").await.unwrap();
     proxy.done(&["cutover"]).await.unwrap();

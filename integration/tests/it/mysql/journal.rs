@@ -105,6 +105,7 @@ async fn a_marker_is_written_behind_the_fence_on_all_servers() {
             let writer = MarkerWriter::prepare(&source).await.unwrap();
             let options = FenceOptions {
                 trusted_roles: vec!["root".to_owned()],
+                end_timeout: PATIENCE,
                 ..FenceOptions::default()
             };
             let fence = Fence::prepare(&source, options).await.unwrap();
@@ -241,6 +242,7 @@ async fn who_serves_is_told_by_the_rows() {
         let migrator = source.connect("migrator").await;
         let options = FenceOptions {
             trusted_roles: vec!["root".to_owned()],
+            end_timeout: PATIENCE,
             ..FenceOptions::default()
         };
         let fence = Fence::prepare(&migrator, options).await.unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use integration::load::{Account, Load, LoadOptions};
 use integration::mysql::{MySqlOptions, MySqlServer, Version};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 async fn server_with_tables(version: Version) -> MySqlServer {
     let options = MySqlOptions::default().durable();

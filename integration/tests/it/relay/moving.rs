@@ -8,7 +8,9 @@ use pgwal::wire::frontend;
 use router::Side;
 use tokio::time::timeout;
 
-use super::house::{House, PATIENCE, Raw, extended, query, run_prepared, startup, sync, tags};
+use super::house::{
+    House, PATIENCE, Raw, extended, query, run_prepared, startup, sync, tags, until,
+};
 
 const VERSION: &str = "SHOW server_version_num";
 
@@ -299,7 +301,14 @@ async fn a_twin_that_was_closed_by_its_server_is_opened_again() {
     let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
         WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
     let target = house.target.as_ref().unwrap();
+    let twins = house.relay.backend_pids(Side::Target);
     target.psql("postgres", end).unwrap();
+    // It is asked to end only; until it has, the relay may take it for alive.
+    until("the twin's server process is gone", || {
+        let gone = |pid| !std::path::Path::new(&format!("/proc/{pid}")).exists();
+        twins.iter().all(gone)
+    })
+    .await;
     house.move_to(Side::Target).await;
     assert!(client.value(VERSION).await.unwrap().starts_with("18"));
 }
@@ -347,8 +356,18 @@ async fn pgbench_in_every_protocol_notices_none_of_many_movements() {
             CREATE TABLE pgbench_branches AS SELECT 1 AS bid; ANALYZE";
         server.psql("postgres", table).unwrap();
     }
-    let port = house.address.port().to_string();
     for mode in ["simple", "extended", "prepared"] {
+        let mut movements = 0;
+        while movements < 3 {
+            movements += moved_under_pgbench(&house, mode).await;
+        }
+    }
+}
+
+/// Moves the points to and fro while pgbench runs; how often.
+async fn moved_under_pgbench(house: &House, mode: &str) -> u32 {
+    let port = house.address.port().to_string();
+    {
         let mut running = tokio::process::Command::new("pgbench")
             .args([
                 "-h",
@@ -385,7 +404,7 @@ async fn pgbench_in_every_protocol_notices_none_of_many_movements() {
             !errors.contains("FATAL") && !errors.contains("aborted"),
             "{mode}: {errors}"
         );
-        assert!(movements >= 3, "{mode}: only {movements} movements");
+        movements
     }
 }
 

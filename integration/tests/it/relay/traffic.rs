@@ -156,8 +156,18 @@ async fn a_cancel_request_reaches_the_sessions_own_query_and_no_other() {
     let other = house.client().await;
     let cancel = client.cancel_token();
     // Nothing runs: nothing is cancelled, now or later.
-    cancel.cancel_query(NoTls).await.unwrap();
-    assert_eq!(client.value("SELECT 1").await.unwrap(), "1");
+    let mut idle = Raw::connect(house.address).await;
+    idle.send(&startup(frontend::PROTOCOL_3_0)).await;
+    let welcome = idle.until_ready().await;
+    let key = welcome.iter().find(|message| message.tag == b'K').unwrap();
+    let (pid, key) = key.body.split_at(4);
+    let mut request = BytesMut::new();
+    let pid = i32::from_be_bytes(pid.try_into().unwrap());
+    frontend::cancel_request(pid, key, &mut request).unwrap();
+    let mut raw = Raw::connect(house.address).await;
+    raw.send(&request).await;
+    assert!(raw.next().await.is_none(), "it is taken");
+    assert_eq!(tags(&idle.query("SELECT 1").await), "TDCZ");
 
     let sleeping = client.simple_query("SELECT pg_sleep(60)");
     let cancelling = async {

@@ -8,7 +8,7 @@ use router::Lsn;
 
 use super::{KITCHEN_SINK, Pair, run, same, told};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs until `enough` says so, then drops the run as a crash of the program would.
 /// `false` when it was done before.
@@ -232,7 +232,7 @@ async fn a_table_rewritten_during_the_copy_is_read_under_a_new_snapshot() {
         .unwrap();
     let mut options = pair.options();
     options.workers = 1;
-    options.bytes_per_second = Some(3_000_000);
+    options.bytes_per_second = Some(800_000);
     let copy = pair.copy(options);
     let source = pair.source.client("postgres").await.unwrap();
     let rewrite = async {

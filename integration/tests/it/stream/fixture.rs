@@ -14,7 +14,7 @@ use tokio::time::timeout;
 pub(crate) const SLOT: &str = "pointsman_0000002a";
 
 /// How long any one event may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) struct Source {
     pub(crate) server: PgServer,
@@ -50,7 +50,7 @@ impl Source {
     }
 
     pub(crate) async fn create_slot(&self) -> CreatedSlot {
-        slot::create(&self.endpoint(), SLOT, Duration::from_secs(10))
+        slot::create(&self.endpoint(), SLOT, PATIENCE)
             .await
             .unwrap()
     }

@@ -35,7 +35,7 @@ async fn assert_streamed(source: &Source, major: u32) {
         let begun = std::time::Instant::now();
         while source.value(&sql).await != "t" {
             assert!(
-                begun.elapsed() < Duration::from_secs(10),
+                begun.elapsed() < Duration::from_secs(120),
                 "nothing was streamed"
             );
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -158,7 +158,7 @@ async fn a_transaction_larger_than_the_memory_comes_from_its_file(major: u32) {
     assert_eq!(lines.transaction().await.lines, ["u +(1,after)"]);
     let begun = std::time::Instant::now();
     while files() > 0 {
-        assert!(begun.elapsed() < Duration::from_secs(10), "the file stays");
+        assert!(begun.elapsed() < Duration::from_secs(120), "the file stays");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     lines.stream.close().await;

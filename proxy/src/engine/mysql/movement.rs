@@ -104,6 +104,12 @@ fn fence_options(config: &Config) -> FenceOptions {
     FenceOptions {
         nologin: config.fence.nologin.clone(),
         trusted_roles: config.fence.trusted_roles.clone(),
+        // The pause's own limit counts; a busy server may need a good part of it.
+        end_timeout: config
+            .cutover
+            .max_pause
+            .0
+            .max(FenceOptions::default().end_timeout),
         ..FenceOptions::default()
     }
 }

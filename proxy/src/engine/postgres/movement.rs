@@ -72,6 +72,12 @@ fn fence_options(config: &Config) -> FenceOptions {
         nologin: config.fence.nologin.clone(),
         trusted_roles: config.fence.trusted_roles.clone(),
         trusted_workers: config.fence.trusted_workers.clone(),
+        // The pause's own limit counts; a busy server may need a good part of it.
+        end_timeout: config
+            .cutover
+            .max_pause
+            .0
+            .max(FenceOptions::default().end_timeout),
         ..FenceOptions::default()
     }
 }

@@ -10,7 +10,7 @@ use integration::mysql::Version;
 use super::log;
 use super::pair::Pair;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The marker that comes after this one.
 fn next(marker: &Marker) -> Marker {

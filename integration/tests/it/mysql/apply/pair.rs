@@ -12,7 +12,7 @@ use integration::mysql::{MySqlOptions, MySqlServer, Version};
 use super::log;
 
 /// How long applying a handful of rows may take on a starved machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(super) struct Pair {
     pub(super) source: MySqlServer,

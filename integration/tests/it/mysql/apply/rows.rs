@@ -101,7 +101,7 @@ async fn whole_rows_in_the_log(pair: &Pair) {
     let mut stream = log::behind(&pair.target, &Position::new(begin, Gtids::None)).await;
     let mut updates = 0;
     loop {
-        let event = tokio::time::timeout(std::time::Duration::from_secs(60), stream.next());
+        let event = tokio::time::timeout(std::time::Duration::from_secs(120), stream.next());
         match event.await.unwrap().unwrap() {
             StreamEvent::Change {
                 change:

@@ -104,6 +104,7 @@ async fn events_that_a_killed_proxy_left_disabled_are_enabled_by_the_next_one() 
     for (from, to) in [(MySql97, MySql97), (MariaDb1011, MariaDb118)] {
         let mut moved = streaming(from, to).await;
         moved.proxy.done(&["cutover"]).await.unwrap();
+        moved.wait_until_events_are_as_on_the_source().await;
         moved.proxy.kill9().unwrap();
         // What stands on the target right after the journal's commit.
         moved

@@ -69,7 +69,10 @@ async fn a_session_that_cannot_be_moved_is_waited_for_on_mariadb() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_transaction_is_waited_for() {
-    let keys = ["cutover.on_long_transaction = \"wait\""];
+    let keys = [
+        "cutover.on_long_transaction = \"wait\"",
+        "cutover.drain_timeout = \"2s\"",
+    ];
     let stage = streaming(MySql97, MySql97, &keys).await;
     let begin = "START TRANSACTION WITH CONSISTENT SNAPSHOT";
     goes_while_waited_for(&stage, begin, "transaction is still running", "COMMIT").await;

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{Pair, done};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Tables that take a while: three of them in ranges, one without a key.
 const BIG: &str = "

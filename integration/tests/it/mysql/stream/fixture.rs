@@ -14,7 +14,7 @@ use router::{Cell, Change, OldImage, Row};
 use tokio::time::timeout;
 
 /// How long any one event may take on a starved machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Our number as a replica: no port, and so no server's.
 const SERVER_ID: u32 = 1_000_001;
