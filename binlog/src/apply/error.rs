@@ -331,12 +331,12 @@ pub enum TableError {
     /// with the same snapshot.
     #[error(
         "a change of {table} cascaded on the source without being logged, and {child} was copied \
-         at another time than {table}: copy both again"
+         at another time than others that it reaches: copy them again"
     )]
     CascadeInCopy {
         /// The parent.
         table: QualifiedName,
-        /// The child.
+        /// A table that the cascade reaches.
         child: QualifiedName,
     },
     /// A change came for a table that the stream never described.

@@ -309,7 +309,7 @@ impl<'a, S: Events> Gatherer<'a, S> {
         match self.relations.destination(&lookup, id, committed).await? {
             Destination::InCopy(table) => {
                 if cascades(&table) {
-                    self.cascade_in_copy(&table, committed)?;
+                    self.cascade(&table, committed, Parent::InCopy)?;
                 }
             }
             Destination::Nothing => {}
@@ -320,7 +320,9 @@ impl<'a, S: Events> Gatherer<'a, S> {
                 window.end.markers.extend(token);
             }
             Destination::Apply(table) => {
-                if cascades(&table) {
+                if cascades(&table)
+                    && self.cascade(&table, committed, Parent::Changed)? == Cascade::ToCome
+                {
                     return self.alone(&table, change, ForeignKeys::On).await;
                 }
                 return self.apply(id, &table, change).await;
@@ -377,19 +379,34 @@ impl<'a, S: Events> Gatherer<'a, S> {
         Ok(self.hand_on_rows(vec![change], None).await)
     }
 
-    /// The parent's change is in its copy, and the cascade must be in its children's: it is told
-    /// nowhere else. (A child that was copied later than its parent does no harm: the cascade finds
-    /// nothing left to do.)
-    fn cascade_in_copy(&self, table: &TargetTable, committed: &Position) -> Result<(), ApplyError> {
-        let mut children = table.cascades.children.iter();
-        let missed = children.find(|child| !self.relations.is_in_copy(child, committed));
-        missed.map_or(Ok(()), |child| {
-            Err(TableError::CascadeInCopy {
+    /// Where a cascade is that the log does not tell: it must be in the copies of all that it
+    /// reaches, or in none, and it cannot be had without its parent's change.
+    fn cascade(
+        &self,
+        table: &TargetTable,
+        committed: &Position,
+        parent: Parent,
+    ) -> Result<Cascade, ApplyError> {
+        let descendants = &table.cascades.descendants;
+        let in_copy = |table: &&QualifiedName| self.relations.is_in_copy(table, committed);
+        let (copied, apart) = match parent {
+            Parent::InCopy => (true, descendants.iter().find(|table| !in_copy(table))),
+            Parent::Changed => {
+                let copied = descendants.iter().find(in_copy);
+                let all = descendants.iter().all(|table| in_copy(&table));
+                (all, copied.filter(|_| !all))
+            }
+        };
+        match apart {
+            Some(child) => Err(TableError::CascadeInCopy {
                 table: table.name.clone(),
                 child: child.clone(),
             }
-            .into())
-        })
+            .into()),
+            // A table that refers only to itself has no others.
+            None if copied && !descendants.is_empty() => Ok(Cascade::InCopies),
+            None => Ok(Cascade::ToCome),
+        }
     }
 
     /// Carries out a definition statement at its place: everything before it is committed first,
@@ -529,6 +546,24 @@ impl<'a, S: Events> Gatherer<'a, S> {
             () = self.steps.closed() => Err(ExecutorGone),
         }
     }
+}
+
+/// Where a parent's change is whose cascade is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Parent {
+    /// In the parent's copy.
+    InCopy,
+    /// In the stream only.
+    Changed,
+}
+
+/// Where a cascade is that the log does not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cascade {
+    /// In the copies of all tables that it reaches: it must not happen again.
+    InCopies,
+    /// In none of them.
+    ToCome,
 }
 
 /// How a change goes into the window.

@@ -53,6 +53,16 @@ impl<'a> Pieces<'a> {
         foreign_keys: ForeignKeys,
     ) -> Self {
         let mut sorted = Sorted::new(table, foreign_keys);
+        // An update of a row without a key, alone so that it cascades: a delete would cascade too.
+        if let (ForeignKeys::On, [(one, times), (other, 1 | -1)]) = (foreign_keys, &*change.bag) {
+            let (old, new) = if *times < 0 {
+                (one, other)
+            } else {
+                (other, one)
+            };
+            sorted.update(Image::Row(old), new);
+            return sorted.into_pieces();
+        }
         for key in &change.deletes {
             sorted.delete(Image::Key(key), 1);
         }
@@ -64,11 +74,11 @@ impl<'a> Pieces<'a> {
                 sorted.delete(Image::Key(from), 1);
                 sorted.insert(row, 1);
             } else {
-                sorted.update(from, row);
+                sorted.update(Image::Key(from), row);
             }
         }
         for Updated { key, row } in &change.updates {
-            sorted.update(key, row);
+            sorted.update(Image::Key(key), row);
         }
         for row in &change.inserts {
             sorted.insert(row, 1);
@@ -128,9 +138,9 @@ impl<'a> Sorted<'a> {
         rows.extend((0..times).map(|_| change));
     }
 
-    fn update(&mut self, key: &'a Key, row: &'a Row) {
+    fn update(&mut self, before: Image<'a>, row: &'a Row) {
         group(&mut self.updates, row).push(Change {
-            before: Image::Key(key),
+            before,
             after: Image::Row(row),
         });
     }

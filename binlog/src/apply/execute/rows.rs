@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use super::explain;
+use crate::apply::compose::ForeignKeys;
 use crate::apply::encode::Packer;
 use crate::apply::error::{ApplyError, Divergence, Doing, Found};
 use crate::apply::session::Session;
@@ -22,9 +23,28 @@ pub(super) async fn apply(
         .partition(|piece| piece.table.method == Method::RowEvents);
     row_events(session, &by_events, end).await?;
     for piece in &by_sql {
-        statements(session, piece).await?;
+        match piece.foreign_keys {
+            ForeignKeys::Off => statements(session, piece).await?,
+            ForeignKeys::On => {
+                heed_foreign_keys(session, piece, "1").await?;
+                let done = statements(session, piece).await;
+                // What failed first tells more.
+                let off = heed_foreign_keys(session, piece, "0").await;
+                done.and(off)?;
+            }
+        }
     }
     Ok(())
+}
+
+async fn heed_foreign_keys(
+    session: &Session,
+    piece: &Piece<'_>,
+    heed: &str,
+) -> Result<(), ApplyError> {
+    let sql = format!("SET SESSION foreign_key_checks = {heed}");
+    let done = session.conn.execute(&sql).await;
+    done.map(drop).map_err(|error| failed(piece, error))
 }
 
 async fn row_events(

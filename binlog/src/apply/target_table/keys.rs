@@ -39,7 +39,8 @@ pub(in crate::apply) struct Cascades {
     pub(in crate::apply) on_delete: bool,
     /// Columns whose update cascades.
     pub(in crate::apply) on_update: Vec<usize>,
-    pub(in crate::apply) children: Vec<QualifiedName>,
+    /// Other tables whose rows may change with it: its children, theirs, and so on.
+    pub(in crate::apply) descendants: Vec<QualifiedName>,
 }
 
 /// The name of the primary key's index on every server.
@@ -118,11 +119,23 @@ pub(super) fn cascades(
         {
             cascades.on_update.push(place);
         }
-        if !cascades.children.contains(&key.child) {
-            cascades.children.push(key.child.clone());
-        }
     }
+    cascades.descendants = descendants(table, keys);
     cascades
+}
+
+fn descendants(table: &QualifiedName, keys: &[ForeignKeyToUs]) -> Vec<QualifiedName> {
+    let mut found = vec![table];
+    let mut next = 0;
+    while let Some(&parent) = found.get(next) {
+        for key in keys.iter().filter(|key| key.parent == *parent) {
+            if !found.contains(&&key.child) {
+                found.push(&key.child);
+            }
+        }
+        next += 1;
+    }
+    found.into_iter().skip(1).cloned().collect()
 }
 
 #[cfg(test)]
@@ -162,6 +175,28 @@ mod tests {
             keys(&columns, &unique),
             (TargetIdentity::Key(vec![0]), Watched::Columns(vec![1, 2]))
         );
+    }
+
+    #[test]
+    fn cascades_reach_the_children_of_children_once() {
+        let table = |name: &str| QualifiedName::new("d", name);
+        let key = |parent: &str, child: &str| ForeignKeyToUs {
+            parent: table(parent),
+            column: "a".to_owned(),
+            child: table(child),
+            on_delete: true,
+            on_update: false,
+        };
+        let keys = [
+            key("c", "g"),
+            key("p", "p"),
+            key("p", "c"),
+            key("g", "c"),
+            key("other", "x"),
+        ];
+        let found = cascades(&table("p"), &[column("a", false)], &keys);
+        assert!(found.on_delete && found.on_update.is_empty());
+        assert_eq!(found.descendants, [table("c"), table("g")]);
     }
 
     #[test]

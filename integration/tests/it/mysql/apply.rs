@@ -1,6 +1,7 @@
 //! The applier on real servers: what it writes is what the source has, and what it cannot write
 //! stops it.
 
+mod cascades;
 mod definitions;
 mod log;
 mod markers;
