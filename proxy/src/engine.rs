@@ -299,6 +299,11 @@ pub(crate) trait Flow<E: Engine>: Clone + Send + Sync + 'static {
     /// Why nothing more is taken from the source, while there is no space for it.
     fn waits_for_space(&self) -> Option<String>;
 
+    /// What the target has been working on for suspiciously long, where it gives no error.
+    fn works_long(&self) -> Option<String> {
+        None
+    }
+
     /// Notes that the source is asked on this connection, which a fence must spare.
     fn asked_on(&self, source: &E::Conn);
 

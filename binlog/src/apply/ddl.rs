@@ -6,8 +6,9 @@
 //! progress. Before it, [`intent`] writes down which statement is begun and what the target's
 //! definitions look like; behind it, that it is done. After a crash in between the definitions are
 //! looked at again: if they changed, the statement took effect (nobody else defines anything on the
-//! target), and if not, it is carried out again. Where neither can be told the migration stops with
-//! the statement and its place.
+//! target), and if not, it is carried out again. What a server does in several steps may be half
+//! done ([`halves`]): it is finished where that can be told. Where it cannot the migration stops
+//! with the statement and its place.
 //!
 //! # What it does not do
 //!
@@ -15,6 +16,7 @@
 
 mod context;
 mod fingerprint;
+mod halves;
 mod intent;
 mod parse;
 mod scheduled;
@@ -29,7 +31,6 @@ use crate::name::QualifiedName;
 use crate::position::Position;
 use crate::schema::bookkeeping;
 use crate::schema::catalog::Scope;
-use crate::version::ServerVersion;
 use crate::wire::SqlError;
 
 pub(super) use self::intent::carry_out;
@@ -133,25 +134,6 @@ impl Statement {
             | Kind::Nothing
             | Kind::Other => Again::Harmless,
         }
-    }
-
-    /// Whether a crash can leave it half done on this server: those before atomic definitions do
-    /// one table after the other.
-    fn may_be_half_done(&self, version: ServerVersion) -> bool {
-        let steps = match self.parsed.kind {
-            // A renaming names a table twice; one by `ALTER TABLE` is one step with the rest of it.
-            Kind::Table(Verb::Rename) => self.parsed.objects.len() / 2,
-            Kind::Table(Verb::Alter) => 1,
-            // Its tables go one after the other.
-            Kind::Database => 2,
-            Kind::Table(Verb::Create | Verb::Exchange | Verb::Drop | Verb::Truncate)
-            | Kind::Object
-            | Kind::Event(_)
-            | Kind::Account
-            | Kind::Nothing
-            | Kind::Other => self.parsed.objects.len(),
-        };
-        steps > 1 && !version.is_mysql_at_least(8, 0, 0)
     }
 
     fn error(&self, why: DdlWhy, source: Option<SqlError>) -> ApplyError {

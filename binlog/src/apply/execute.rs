@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use super::ddl;
 use super::error::{ApplyError, Doing};
 use super::failure;
-use super::handle::Shared;
+use super::handle::{Shared, Work};
 use super::session::Session;
 use super::step::{Step, TableChange, WindowEnd};
 use super::work::Pieces;
@@ -72,6 +72,7 @@ impl<'s> Executor<'s> {
             let started = Instant::now();
             match step {
                 Step::Rows { changes, end } => {
+                    let _working = shared.working(Work::Rows);
                     if let Err(error) = self.rows(&changes, end.as_ref()).await {
                         self.roll_back().await;
                         return Err(error);
@@ -82,6 +83,7 @@ impl<'s> Executor<'s> {
                     }
                 }
                 Step::Ddl { statement, done } => {
+                    let _working = shared.working(Work::Definition);
                     Box::pin(ddl::carry_out(self.target, self.session, &statement)).await?;
                     // Nobody waits any more when the gathering half has ended.
                     let _told = done.send(());

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -14,6 +14,9 @@ use crate::position::{BinlogFile, Gtid, Gtids, Position};
 
 /// Tokens of marker rows that are remembered; a movement waits for one at a time.
 const MARKERS_MAX: usize = 64;
+
+/// How long the target may work on a piece before that is told.
+const WORKS_LONG: Duration = Duration::from_secs(15);
 
 /// A handle on an applier; it stays good when the applier stops and runs again.
 #[derive(Debug, Clone)]
@@ -113,6 +116,25 @@ pub(super) struct Shared {
     changes: AtomicU64,
     bytes: AtomicU64,
     last: Mutex<(Option<u64>, Duration)>,
+    /// What the target works on, and since when.
+    works_on: Mutex<Option<(Work, Instant)>>,
+}
+
+/// What a target works on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Work {
+    Rows,
+    Definition,
+}
+
+/// The target works on something as long as this lives.
+#[derive(Debug)]
+pub(super) struct Working<'a>(&'a Shared);
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        *self.0.works_on.lock() = None;
+    }
 }
 
 impl ApplyHandle {
@@ -132,6 +154,24 @@ impl ApplyHandle {
     #[must_use]
     pub fn status(&self) -> ApplyStatus {
         self.shared.status()
+    }
+
+    /// What the target has been working on for suspiciously long: a server whose log has no space
+    /// gives no error, it waits.
+    #[must_use]
+    pub fn works_long(&self) -> Option<String> {
+        let (work, since) = (*self.shared.works_on.lock())?;
+        let seconds = since.elapsed().as_secs();
+        let work = match work {
+            Work::Rows => "rows",
+            Work::Definition => "a definition statement",
+        };
+        (seconds >= WORKS_LONG.as_secs()).then(|| {
+            format!(
+                "the target has been working on {work} for {seconds} s: if it does not end, see \
+                 whether its log tells of a full disk, and who holds locks there"
+            )
+        })
     }
 
     /// Waits until the marker is committed on the target; gives the position of the window that
@@ -258,7 +298,14 @@ impl Shared {
             changes: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             last: Mutex::new((None, Duration::ZERO)),
+            works_on: Mutex::new(None),
         }
+    }
+
+    /// Tells that the target begins to work on something.
+    pub(super) fn working(&self, work: Work) -> Working<'_> {
+        *self.works_on.lock() = Some((work, Instant::now()));
+        Working(self)
     }
 
     /// Tells that a window is committed.

@@ -8,6 +8,7 @@
 mod apply;
 mod catalog;
 mod check;
+mod documented;
 mod e2e;
 mod fence;
 mod fence_fixture;

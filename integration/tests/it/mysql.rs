@@ -3,6 +3,7 @@
 mod apply;
 mod check;
 mod compare;
+mod cut;
 mod e2e;
 mod fence;
 mod ground;

@@ -197,7 +197,12 @@ impl<E: Engine> Board<E> {
             Some(flow) => flow.waits_for_space(),
             None => parts.waits_for_space.clone(),
         };
-        let trouble: Vec<String> = parts.trouble.iter().cloned().chain(waits).collect();
+        let works_long = parts
+            .flow
+            .as_ref()
+            .and_then(crate::engine::Flow::works_long);
+        let troubles = parts.trouble.iter().cloned().chain(waits);
+        let trouble: Vec<String> = troubles.chain(works_long).collect();
         Status {
             phase,
             serving,

@@ -2,6 +2,7 @@
 //! that had no effect.
 
 use crate::name::quote_literal;
+use crate::version::Flavour;
 use crate::wire::{SqlConn, SqlError};
 
 /// The definitions of some databases.
@@ -81,6 +82,13 @@ const CATALOGUES: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// The tables of accounts; a server has not all of them.
+const ACCOUNTS_OF_MYSQL: &str = "mysql.user, mysql.db, mysql.tables_priv, mysql.columns_priv, \
+    mysql.procs_priv, mysql.proxies_priv, mysql.role_edges, mysql.default_roles, \
+    mysql.global_grants";
+const ACCOUNTS_OF_MARIADB: &str = "mysql.global_priv, mysql.db, mysql.tables_priv, \
+    mysql.columns_priv, mysql.procs_priv, mysql.proxies_priv, mysql.roles_mapping";
+
 impl Fingerprint {
     /// Looks at the definitions of these databases.
     pub(super) async fn read(conn: &SqlConn, databases: &[&str]) -> Result<Self, SqlError> {
@@ -101,6 +109,25 @@ impl Fingerprint {
         Ok(Self {
             definitions: definitions.join(","),
             numbers: table_numbers(conn, databases).await,
+        })
+    }
+
+    /// Looks at the accounts and what they may do; where the tables may not be read they look the
+    /// same always.
+    pub(super) async fn of_accounts(conn: &SqlConn) -> Result<Self, SqlError> {
+        let tables = match conn.version().flavour {
+            Flavour::MySql => ACCOUNTS_OF_MYSQL,
+            Flavour::MariaDb => ACCOUNTS_OF_MARIADB,
+        };
+        let rows = match conn.query(&format!("CHECKSUM TABLE {tables}")).await {
+            Ok(rows) => rows,
+            Err(error) if error.code().is_some() => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let sums: Vec<_> = rows.iter().map(|row| row.text(1).unwrap_or("-")).collect();
+        Ok(Self {
+            definitions: sums.join(","),
+            numbers: Some("accounts".to_owned()),
         })
     }
 

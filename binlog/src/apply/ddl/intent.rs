@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::fingerprint::Fingerprint;
+use super::halves::Changed;
+use super::parse::Kind;
 use super::{Again, Statement, context};
 use crate::apply::error::{ApplyError, DdlWhy, Doing};
 use crate::apply::session::Session;
@@ -26,6 +28,15 @@ enum Recorded {
     Begun { thread_id: u32, before: Fingerprint },
 }
 
+/// What is left to do of a statement that was begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    /// All of it, or the part that is missing: then the server complains of what is done with one
+    /// of these codes.
+    Run(&'static [u16]),
+}
+
 /// Carries out `statement`, unless it is done already.
 ///
 /// # Errors
@@ -35,27 +46,28 @@ pub(in crate::apply) async fn carry_out(
     session: &Session,
     statement: &Statement,
 ) -> Result<(), ApplyError> {
-    match read(&session.conn, statement).await? {
+    let (before, done_codes) = match read(&session.conn, statement).await? {
         Recorded::Done => return Ok(()),
-        Recorded::Nothing | Recorded::Again => {}
+        Recorded::Nothing | Recorded::Again => (look(&session.lookup, statement).await?, &[][..]),
         Recorded::Begun { thread_id, before } => {
             wait_for_lost(session, statement, thread_id).await?;
             let now = look(&session.lookup, statement).await?;
-            if took_effect(session, statement, &before, &now)? {
-                return done(&session.conn, statement).await;
+            match left(session, statement, &before, &now)? {
+                Left::Nothing => return done(&session.conn, statement).await,
+                Left::Run(codes) => (before, codes),
             }
         }
-    }
+    };
     let conn = Box::pin(target.connect_sql("pointsman ddl"))
         .await
         .map_err(ApplyError::Connect)?;
-    let before = look(&session.lookup, statement).await?;
     begin(session, statement, conn.thread_id(), &before).await?;
-    run(&conn, statement).await?;
+    run(&conn, statement, done_codes).await?;
     done(&session.conn, statement).await
 }
 
-async fn run(conn: &SqlConn, statement: &Statement) -> Result<(), ApplyError> {
+/// Runs the statement; an error with one of these codes says that a part of it was done before.
+async fn run(conn: &SqlConn, statement: &Statement, done_codes: &[u16]) -> Result<(), ApplyError> {
     let refused = |source| statement.error(DdlWhy::Refused, Some(source));
     for setting in context::settings(&statement.ddl, conn.version()) {
         match conn.execute(&setting.sql).await {
@@ -68,24 +80,29 @@ async fn run(conn: &SqlConn, statement: &Statement) -> Result<(), ApplyError> {
         Some(scheduled) => &scheduled.sql,
         None => &statement.ddl.sql,
     };
-    conn.execute(sql).await.map_err(refused)?;
-    Ok(())
+    match conn.execute(sql).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.code().is_some_and(|code| done_codes.contains(&code)) => Ok(()),
+        Err(error) => Err(refused(error)),
+    }
 }
 
-/// Whether a statement that was begun took effect.
-fn took_effect(
+/// What is left to do of a statement that was begun and runs no more.
+fn left(
     session: &Session,
     statement: &Statement,
     before: &Fingerprint,
     now: &Fingerprint,
-) -> Result<bool, ApplyError> {
+) -> Result<Left, ApplyError> {
+    let unknown = || Err(statement.error(DdlWhy::Unknown, None));
     match (before.changed(now), statement.again()) {
-        (Some(true), _) if statement.may_be_half_done(session.conn.version()) => {
-            Err(statement.error(DdlWhy::Unknown, None))
-        }
-        (Some(changed), _) => Ok(changed),
-        (None, Again::Harmless) => Ok(false),
-        (None, Again::OnlyWithNumbers) => Err(statement.error(DdlWhy::Unknown, None)),
+        (Some(true), _) => match statement.changed(session.conn.version()) {
+            Changed::Done => Ok(Left::Nothing),
+            Changed::Repeat(codes) => Ok(Left::Run(codes)),
+            Changed::Unknown => unknown(),
+        },
+        (Some(false), _) | (None, Again::Harmless) => Ok(Left::Run(&[])),
+        (None, Again::OnlyWithNumbers) => unknown(),
     }
 }
 
@@ -98,7 +115,13 @@ async fn look(conn: &SqlConn, statement: &Statement) -> Result<Fingerprint, Appl
         .collect();
     databases.sort_unstable();
     databases.dedup();
-    Fingerprint::read(conn, &databases).await.map_err(intent)
+    let accounts = statement.parsed.kind == Kind::Account;
+    let found = if accounts {
+        Fingerprint::of_accounts(conn).await
+    } else {
+        Fingerprint::read(conn, &databases).await
+    };
+    found.map_err(intent)
 }
 
 async fn read(conn: &SqlConn, statement: &Statement) -> Result<Recorded, ApplyError> {

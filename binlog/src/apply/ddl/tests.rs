@@ -1,5 +1,7 @@
+use super::halves::Changed;
 use super::*;
 use crate::position::{BinlogFile, Gtids};
+use crate::version::ServerVersion;
 
 fn wanted(sql: &str, copied: &[&str]) -> Result<Option<Statement>, ApplyError> {
     let ddl = Ddl {
@@ -48,4 +50,45 @@ fn what_is_not_understood_stops_and_shows_no_values() {
     let error = wanted("CREATE SERVER s OPTIONS (PASSWORD 'secret')", &[]).unwrap_err();
     assert!(!error.to_string().contains("secret"), "{error}");
     assert!(!error.is_transient());
+}
+
+#[test]
+fn what_a_crash_leaves_half_done_depends_on_the_server_and_the_statement() {
+    let changed = |server: &str, sql: &str| {
+        let version = ServerVersion::parse(server).unwrap();
+        wanted(sql, &[]).unwrap().unwrap().changed(version)
+    };
+    let (old, mariadb, mysql) = ("5.6.24", "11.8.6-MariaDB", "9.7.4");
+    for (sql, on_old, on_mariadb) in [
+        ("ALTER TABLE a ADD b INT", Changed::Done, Changed::Done),
+        ("RENAME TABLE a TO b", Changed::Done, Changed::Done),
+        (
+            "RENAME TABLE a TO b, c TO d",
+            Changed::Unknown,
+            Changed::Done,
+        ),
+        ("RENAME USER a TO b", Changed::Unknown, Changed::Unknown),
+        (
+            "GRANT SELECT ON shop.* TO a",
+            Changed::Repeat(&[]),
+            Changed::Repeat(&[]),
+        ),
+    ] {
+        assert_eq!(changed(mysql, sql), Changed::Done, "{sql}");
+        assert_eq!(changed(old, sql), on_old, "{sql}");
+        assert_eq!(changed(mariadb, sql), on_mariadb, "{sql}");
+    }
+    for sql in [
+        "DROP TABLE a, b",
+        "DROP VIEW a, b",
+        "DROP DATABASE shop",
+        "CREATE OR REPLACE TABLE a (id INT)",
+        "CREATE USER a, b",
+        "REVOKE SELECT ON shop.* FROM a",
+    ] {
+        assert_eq!(changed(mysql, sql), Changed::Done, "{sql}");
+        let repeats = matches!(changed(mariadb, sql), Changed::Repeat(_));
+        assert!(repeats, "{sql}");
+    }
+    assert_eq!(changed(mariadb, "DROP TABLE a"), Changed::Done);
 }

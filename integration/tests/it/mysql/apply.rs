@@ -2,6 +2,7 @@
 //! stops it.
 
 mod cascades;
+mod crashed_definitions;
 mod definitions;
 mod log;
 mod markers;

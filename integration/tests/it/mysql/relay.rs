@@ -1,6 +1,7 @@
 //! The relay of client bytes in front of real servers.
 
 mod accounts;
+mod commits;
 mod corners;
 mod first_challenge;
 mod house;

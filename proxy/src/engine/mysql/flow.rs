@@ -76,6 +76,10 @@ impl Flow<MySql> for MyFlow {
         self.stream.waits_for_space()
     }
 
+    fn works_long(&self) -> Option<String> {
+        self.apply.works_long()
+    }
+
     fn asked_on(&self, source: &SqlConn) {
         self.asked_on.store(source.thread_id(), Ordering::Relaxed);
     }

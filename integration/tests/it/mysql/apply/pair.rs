@@ -86,14 +86,18 @@ impl Pair {
         Applier::open(&endpoint, options, Watermarks::new()).await
     }
 
-    /// Applies what the source's log has so far.
-    pub(super) async fn apply(&mut self) -> Result<(), ApplyError> {
-        let end = log::end_of(&self.source).await;
-        // Another start than the one of the first run: the tests' own statements lie between.
+    /// Another start than the one of the first run: the tests' own statements lie between.
+    pub(super) fn start_again(&self) {
         let start = binlog::name::quote_literal(&self.applied.to_string());
         self.target
             .sql(&format!("UPDATE pointsman.progress SET position = {start}"))
             .unwrap();
+    }
+
+    /// Applies what the source's log has so far.
+    pub(super) async fn apply(&mut self) -> Result<(), ApplyError> {
+        let end = log::end_of(&self.source).await;
+        self.start_again();
         let mut applier = Box::pin(self.applier()).await?;
         let stream = log::behind(&self.source, &self.applied).await;
         let handle = applier.handle();
