@@ -21,6 +21,7 @@
 mod bounds;
 mod document;
 mod error;
+mod identity;
 mod lines;
 mod pipe;
 mod plan;
@@ -41,7 +42,9 @@ use router::Side;
 use tokio::task::JoinSet;
 
 pub use error::{CopyError, Remedy};
+pub use identity::{Identities, Numbers};
 pub use progress::{CopyProgress, TableProgress, TableStatus};
+pub(crate) use records::record_dropped;
 pub use records::{CopiedTable, copied_tables};
 pub use snapshot::Snapshot;
 
@@ -74,6 +77,8 @@ pub struct CopyOptions {
     pub loading: Loading,
     /// How JSON documents travel.
     pub documents: Documents,
+    /// What the tables were at the snapshot, where definition statements may come in between.
+    pub identities: Option<Arc<Identities>>,
 }
 
 /// How rows are written.
@@ -96,6 +101,7 @@ impl Default for CopyOptions {
             retry_pause: Duration::from_millis(200),
             loading: Loading::LoadData,
             documents: Documents::Text,
+            identities: None,
         }
     }
 }

@@ -108,18 +108,34 @@ impl Statement {
             return Err(self.error(DdlWhy::Unfaithful, None));
         }
         if matches!(self.parsed.kind, Kind::Table(_)) {
-            let copied = objects.iter().filter(|table| in_copy(table)).count();
-            if copied == objects.len() {
+            let lasting = self.lasting();
+            let copied = lasting.iter().filter(|table| in_copy(table)).count();
+            if copied == lasting.len() {
                 return Ok(None);
             }
-            if copied > 0 && !matches!(self.parsed.kind, Kind::Table(Verb::Rename)) {
-                return Err(self.error(DdlWhy::Unfaithful, None));
-            }
+            // One table's copy shows it and another's does not: whose rows are whose?
             if copied > 0 {
-                return Ok(None);
+                return Err(self.error(DdlWhy::Unfaithful, None));
             }
         }
         Ok(Some(self))
+    }
+
+    /// The tables that it is about: those that it names, but for the names that a renaming gives
+    /// and takes away again, as an exchange does.
+    fn lasting(&self) -> Vec<&QualifiedName> {
+        let objects = &self.parsed.objects;
+        if !matches!(self.parsed.kind, Kind::Table(Verb::Rename)) {
+            return objects.iter().collect();
+        }
+        let first = |name: &QualifiedName| objects.iter().position(|other| other == name);
+        let last = |name: &QualifiedName| objects.iter().rposition(|other| other == name);
+        // Old and new names follow each other.
+        let is_passing = |name: &QualifiedName| {
+            let given = first(name).is_some_and(|place| place % 2 == 1);
+            given && last(name).is_some_and(|place| place % 2 == 0)
+        };
+        objects.iter().filter(|name| !is_passing(name)).collect()
     }
 
     /// Whether it may be carried out again.

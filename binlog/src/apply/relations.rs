@@ -60,6 +60,8 @@ enum State {
     Described,
     /// Found on the target.
     Found(Arc<TargetTable>),
+    /// The source dropped it while it was to be copied; nothing refers to it.
+    Gone,
     /// Our own marker table.
     Marker(Option<Token>),
     /// Our own progress table.
@@ -129,9 +131,18 @@ impl<'w> Relations<'w> {
             State::Marker(token) => return Ok(Destination::Marker(*token)),
             State::Progress => return Ok(Destination::Applied),
             State::Own => return Ok(Destination::Nothing),
-            State::Described => {
+            State::Gone if in_copy => return Ok(Destination::Nothing),
+            State::Described | State::Gone => {
                 let map = Arc::clone(&known.map);
-                self.find(conn, id, &map).await?
+                match self.find(conn, id, &map).await {
+                    Err(ApplyError::Table(TableError::Unknown { .. })) if in_copy => {
+                        if let Some(known) = self.known.get_mut(&id) {
+                            known.state = State::Gone;
+                        }
+                        return Ok(Destination::Nothing);
+                    }
+                    found => found?,
+                }
             }
         };
         if in_copy {

@@ -58,6 +58,29 @@ pub async fn copied_tables(target: &SqlConn) -> Result<Vec<CopiedTable>, SchemaE
         .collect()
 }
 
+/// Records a table that the source dropped: all changes up to here are about what is no more.
+///
+/// # Errors
+/// The target refused.
+pub(crate) async fn record_dropped(
+    target: &SqlConn,
+    table: &QualifiedName,
+    watermark: &Position,
+) -> Result<(), SchemaError> {
+    let replace = format!(
+        "REPLACE INTO pointsman.table_copy (schema_name, table_name, copied, watermark) \
+         VALUES ({}, {}, 1, {})",
+        quote_literal(&table.schema),
+        quote_literal(&table.name),
+        quote_literal(&watermark.to_string())
+    );
+    let replaced = target.execute(&replace).await;
+    let what = format!("recording that {table} was dropped");
+    replaced
+        .map(drop)
+        .map_err(SchemaError::sql(Side::Target, what))
+}
+
 /// The condition that finds a table's rows in our tables.
 pub(super) fn place(table: &QualifiedName) -> String {
     format!(

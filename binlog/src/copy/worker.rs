@@ -75,6 +75,7 @@ impl Worker {
                 shared.plan.give_back(job);
                 return Ok(Ended::SnapshotGone);
             }
+            self.reader.release().await;
             match (&plan.reading, plan.range_copied()) {
                 (Reading::Whole, _) => progress.finish(),
                 (Reading::Ranges(_), Completion::Range) => {}
@@ -155,6 +156,7 @@ impl Worker {
         let (read, written) = tokio::join!(reading, writing);
         read?;
         written?;
+        same_table(&shared, &self.reader, plan).await?;
         job_end.close(*counted).await
     }
 
@@ -195,6 +197,22 @@ impl Worker {
             attempt += 1;
             tokio::time::sleep(self.shared.options.retry_pause).await;
         }
+    }
+}
+
+/// The rows are those of another table, or of another column, if it was altered meanwhile.
+async fn same_table(shared: &Shared, reader: &Reader, plan: &TablePlan) -> Result<(), Fault> {
+    let table = &plan.table.name;
+    let Some(identities) = &shared.options.identities else {
+        return Ok(());
+    };
+    match identities.still(&reader.client, table).await {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            let table = table.clone();
+            Err(Fault::Definite(CopyError::SnapshotStale { table }))
+        }
+        Err(error) => Err(fault(Side::Source, table, error)),
     }
 }
 

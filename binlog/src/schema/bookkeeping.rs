@@ -52,6 +52,8 @@ pub const SOURCE_TABLES: &[&str] = &[
 ///   `movement`). `source_id` binds it to one source server. `start_position` is where the stream
 ///   begins, as [`Position`](crate::position) writes it.
 /// * `table_copy`: a row a table; `watermark` is the snapshot's position once it is `copied`.
+/// * `made_table`: the tables that were made to be copied, each with a checksum of the source's
+///   definition that it was made from; an empty one while it is being made.
 /// * `copied_range`: the ranges that are copied of a large table that is not yet `copied`, each
 ///   with the watermark of its own snapshot. Bounds are SQL literals; NULL is open.
 /// * `schema_step`: steps of the schema that are done.
@@ -85,6 +87,12 @@ pub const TARGET_TABLES: &[&str] = &[
         watermark    MEDIUMTEXT,
         `rows`       BIGINT NOT NULL DEFAULT 0,
         bytes        BIGINT NOT NULL DEFAULT 0,
+        PRIMARY KEY (schema_name, table_name)
+    ) ENGINE=InnoDB",
+    "CREATE TABLE IF NOT EXISTS pointsman.made_table (
+        schema_name  VARCHAR(64) NOT NULL,
+        table_name   VARCHAR(64) NOT NULL,
+        definition   VARCHAR(64) NOT NULL,
         PRIMARY KEY (schema_name, table_name)
     ) ENGINE=InnoDB",
     "CREATE TABLE IF NOT EXISTS pointsman.copied_range (

@@ -281,6 +281,15 @@ pub fn alter(table: &QualifiedName, clauses: &[(String, String)]) -> String {
     format!("ALTER TABLE {} {}", table.quoted(), clauses.join(", "))
 }
 
+impl CreateTable {
+    /// The whole definition but for the counter, which changes with every insert.
+    #[must_use]
+    pub fn canonical(&self) -> String {
+        let items: Vec<&str> = self.items.iter().map(|item| item.text.trim()).collect();
+        format!("({}){}", items.join(","), without_counter(&self.options))
+    }
+}
+
 /// A table's options without `AUTO_INCREMENT=n`, which changes with every insert.
 #[must_use]
 pub fn without_counter(options: &str) -> String {

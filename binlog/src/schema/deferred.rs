@@ -16,7 +16,7 @@ use router::Side;
 use super::create_table::{Stages, alter};
 use super::definitions::{Context, Program};
 use super::error::SchemaError;
-use crate::name::{QualifiedName, quote_literal};
+use crate::name::{QualifiedName, quote_identifier, quote_literal};
 use crate::wire::{SqlConn, TextRow};
 
 pub(super) use run::{run_stage, run_views};
@@ -75,6 +75,28 @@ impl<'a> Store<'a> {
             target,
             tuples: String::new(),
         })
+    }
+
+    /// Goes on with what is written down.
+    pub(super) fn resume(target: &'a SqlConn) -> Self {
+        Self {
+            target,
+            tuples: String::new(),
+        }
+    }
+
+    /// Forgets the indexes and foreign keys of a table.
+    pub(super) async fn forget(&mut self, name: &QualifiedName) -> Result<(), SchemaError> {
+        let forget = format!(
+            "DELETE FROM pointsman.deferred WHERE stage IN ('{}', '{}') AND schema_name = {} \
+             AND object_name = {}",
+            Stage::Indexes.as_str(),
+            Stage::ForeignKeys.as_str(),
+            quote_literal(&name.schema),
+            quote_literal(&name.name)
+        );
+        let forgotten = self.target.execute(&forget).await;
+        forgotten.map(drop).map_err(failed())
     }
 
     /// What a table's stages leave for later.
@@ -167,6 +189,31 @@ impl<'a> Store<'a> {
     pub(super) async fn end(mut self) -> Result<(), SchemaError> {
         self.flush().await
     }
+}
+
+/// Whether a foreign key that is to be made names one of these tables.
+pub(super) async fn is_referred_to(
+    target: &SqlConn,
+    tables: &[QualifiedName],
+) -> Result<bool, SchemaError> {
+    for table in tables {
+        let query = format!(
+            "SELECT 1 FROM pointsman.deferred WHERE stage = '{}' AND object_name <> {} \
+             AND LOCATE({}, statement) > 0 LIMIT 1",
+            Stage::ForeignKeys.as_str(),
+            quote_literal(&table.name),
+            quote_literal(&quote_identifier(&table.name))
+        );
+        if target
+            .query_first(&query)
+            .await
+            .map_err(failed())?
+            .is_some()
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The statements of a stage that did not run yet, in order.

@@ -12,15 +12,18 @@
 //! not yet copied are read under a new snapshot, whose position is their watermark.
 //!
 //! # What changes meanwhile
-//! The target's structure is the source's at the start. A definition statement on a table that is
-//! not yet copied ends the copy ([`InitialError::Drift`]); all others come through the stream in
-//! their place, also those before a table's watermark: only rows (and TRUNCATE) are up to the
-//! watermark in the copy.
+//! A table's copy is its rows and its definition at its watermark: when a table that is not yet
+//! copied is found altered it is made again as it is under a newer snapshot, and the stream leaves
+//! out what was done to it up to there. Everything else comes through the stream in its place: all
+//! that is done to copied tables, new tables, views, programs. Where nobody can tell what belongs to
+//! what (a table that is not yet copied is gone and there are new ones) the copy ends
+//! ([`InitialError::Drift`]).
 //!
 //! # Crash behaviour
 //! A statement of an earlier run that still works on the target (an index being built) is waited
 //! for by the servers' own locks; what it made is then found to be there.
 
+mod again;
 mod records;
 mod steps;
 

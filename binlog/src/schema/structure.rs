@@ -1,10 +1,14 @@
 //! Databases and tables on the target: made as they were on the source, and emptied again.
 
+mod made;
 mod make;
+mod remake;
 
 use router::Side;
 
+pub(super) use made::Made;
 pub(super) use make::{Makers, make};
+pub(super) use remake::{Remaking, remake};
 
 use super::catalog::Database;
 use super::error::SchemaError;

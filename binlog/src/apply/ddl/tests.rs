@@ -41,7 +41,12 @@ fn a_statement_that_crosses_the_border_of_what_is_moved_stops() {
 fn a_statement_that_copies_already_show_is_left_out() {
     assert!(wanted("ALTER TABLE t ADD a INT", &["t"]).unwrap().is_none());
     assert!(wanted("ALTER TABLE u ADD a INT", &["t"]).unwrap().is_some());
-    assert!(wanted("RENAME TABLE t TO u", &["u"]).unwrap().is_none());
+    let both = wanted("RENAME TABLE t TO u", &["t", "u"]).unwrap();
+    assert!(both.is_none());
+    assert!(wanted("RENAME TABLE t TO u", &["u"]).is_err());
+    let exchange = "RENAME TABLE t TO x, u TO t, x TO u";
+    assert!(wanted(exchange, &["t", "u"]).unwrap().is_none());
+    assert!(wanted(exchange, &["t"]).is_err());
     assert!(wanted("DROP TABLE t, u", &["t"]).is_err());
 }
 

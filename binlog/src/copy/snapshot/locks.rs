@@ -72,6 +72,10 @@ impl<'a> Taker<'a> {
     pub(super) async fn take(mut self) -> Result<Snapshot, SchemaError> {
         let keeper = self.lock_definitions().await?;
         let (readers, method) = self.find_way().await?;
+        for reader in &readers {
+            let marked = reader.client.execute("SAVEPOINT pointsman").await;
+            marked.map_err(SchemaError::sql(Side::Source, "marking a snapshot's begin"))?;
+        }
         let definitions = match &keeper {
             Some(_) => Definitions::Locked,
             None => Definitions::Free,

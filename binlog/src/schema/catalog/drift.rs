@@ -1,8 +1,4 @@
-//! What changed in tables between two looks at them.
-//!
-//! A table is copied into a structure that was made at the first snapshot. A definition statement
-//! on a table that is not yet copied makes that structure wrong; on one that is copied it comes
-//! through the stream in its place.
+//! What differs in tables between two looks at them.
 
 use std::fmt;
 
@@ -28,19 +24,6 @@ impl fmt::Display for Drift {
 }
 
 impl Catalog {
-    /// How the tables among these that are moved differ in a later catalog of the same server.
-    #[must_use]
-    pub fn drift(&self, later: &Self, is_of_interest: impl Fn(&Table) -> bool) -> Vec<Drift> {
-        self.moved_tables()
-            .filter(|table| is_of_interest(table))
-            .filter_map(|table| match later.table(&table.name) {
-                None => Some(Drift::TableVanished(table.name.clone())),
-                Some(now) if now.columns == table.columns => None,
-                Some(_) => Some(Drift::ColumnsChanged(table.name.clone())),
-            })
-            .collect()
-    }
-
     /// Tables of this catalog whose columns have other names, or another order, in one of another
     /// server of the same family.
     #[must_use]

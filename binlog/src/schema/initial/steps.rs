@@ -1,43 +1,32 @@
 //! The steps themselves.
 
-use std::collections::HashSet;
-
-use futures_util::future::try_join_all;
 use router::Side;
 
 use super::super::catalog::Catalog;
 use super::super::deferred::{self, Stage};
-use super::super::definitions::Definitions;
 use super::super::error::SchemaError;
 use super::super::identity::ServerIdentity;
 use super::super::setup::{migration_id, prepare_source, prepare_target};
-use super::super::structure::{self, Makers};
+use super::super::structure::{self, Made, Makers};
 use super::super::translate::Translation;
 use super::super::{settle, users};
+use super::again::Seen;
 use super::records::{Phase, Record, record_position, record_step, record_streaming};
 use super::{InitialCopy, InitialDone, InitialError, InitialStep};
-use crate::copy::snapshot::{self, SnapshotOptions};
-use crate::copy::{self, CopyOptions, Remedy, Snapshot};
-use crate::name::{QualifiedName, some_of};
+use crate::copy::{self, CopyOptions, Remedy};
+use crate::name::some_of;
 use crate::version::Flavour;
 use crate::wire::SqlConn;
 
 /// How many snapshots one run takes before it gives up: each has copied at least what it began.
 const SNAPSHOTS_MAX: u32 = 20;
 
-/// How often a snapshot is taken again because the application changes its definitions meanwhile.
-const UNSETTLED_MAX: u32 = 5;
-
-/// Definitions are asked for by one connection more for so many tables, up to so many connections.
-const TABLES_A_CONNECTION: usize = 50;
-const CONNECTIONS_MAX: usize = 8;
-
 /// The two control connections and what was found through them.
-struct Ground<'a> {
-    source: &'a SqlConn,
-    target: &'a SqlConn,
-    catalog: Catalog,
-    translation: Translation,
+pub(super) struct Ground<'a> {
+    pub(super) source: &'a SqlConn,
+    pub(super) target: &'a SqlConn,
+    pub(super) catalog: Catalog,
+    pub(super) translation: Translation,
 }
 
 impl InitialCopy {
@@ -72,7 +61,7 @@ impl InitialCopy {
         self.outcome(&target, ground.catalog).await
     }
 
-    async fn look(&self, source: &SqlConn) -> Result<Catalog, SchemaError> {
+    pub(super) async fn look(&self, source: &SqlConn) -> Result<Catalog, SchemaError> {
         let (scope, filter) = (self.scope(), &self.options.filter);
         Catalog::read(source, Side::Source, &scope, filter).await
     }
@@ -157,11 +146,11 @@ impl InitialCopy {
         } else {
             snapshot = Some(self.structure(ground).await?);
         }
-        let ground = &*ground;
         if !record.is_done(InitialStep::Rows) {
             Box::pin(self.rows_step(ground, snapshot.take())).await?;
         }
         drop(snapshot);
+        let ground = &*ground;
         for (step, stages) in [
             (InitialStep::Indexes, &[Stage::Indexes][..]),
             (InitialStep::ForeignKeys, &[Stage::ForeignKeys][..]),
@@ -208,12 +197,12 @@ impl InitialCopy {
     }
 
     /// The snapshot, the start of the stream, and the structure as it is at that moment.
-    async fn structure(&self, ground: &mut Ground<'_>) -> Result<Snapshot, InitialError> {
-        let (snapshot, definitions) = self.settled_snapshot(ground).await?;
+    async fn structure(&self, ground: &mut Ground<'_>) -> Result<Seen, InitialError> {
+        let seen = self.settled_snapshot(ground).await?;
         self.enter(InitialStep::Structure);
-        let makers = self.makers(definitions.tables.len()).await?;
+        let makers = self.makers(seen.definitions.tables.len()).await?;
         structure::empty(ground.target).await?;
-        let Some(position) = snapshot.start() else {
+        let Some(position) = seen.snapshot.start() else {
             return Err(copy::CopyError::SnapshotLost.into());
         };
         record_position(ground.target, &position).await?;
@@ -228,7 +217,7 @@ impl InitialCopy {
             ground.target,
             &makers,
             &ground.catalog,
-            &definitions,
+            &seen.definitions,
             &ground.translation,
             &self.restored,
         )
@@ -239,10 +228,10 @@ impl InitialCopy {
         self.run_stage(ground, Stage::Routines).await?;
         self.views(ground).await?;
         record_step(ground.target, InitialStep::Structure).await?;
-        Ok(snapshot)
+        Ok(seen)
     }
 
-    async fn makers(&self, tables: usize) -> Result<Makers, SchemaError> {
+    pub(super) async fn makers(&self, tables: usize) -> Result<Makers, SchemaError> {
         let name = self.options.program_name();
         Makers::open(&self.target, &name, self.options.workers, tables).await
     }
@@ -266,76 +255,13 @@ impl InitialCopy {
         Ok(())
     }
 
-    /// A snapshot and the definitions that held when it was taken.
-    async fn settled_snapshot(
-        &self,
-        ground: &mut Ground<'_>,
-    ) -> Result<(Snapshot, Definitions), InitialError> {
-        self.enter(InitialStep::Snapshot);
-        let shown = self.showing(&ground.catalog).await?;
-        let shown: Vec<&SqlConn> = shown.iter().chain([ground.source]).collect();
-        let locks = ground.source.version().is_mysql_at_least(8, 0, 0);
-        for attempt in 0..UNSETTLED_MAX {
-            // Where definitions can be locked, one look under the lock is enough.
-            let before = if attempt == 0 && locks {
-                None
-            } else {
-                Definitions::read(&shown, &ground.catalog).await.ok()
-            };
-            let snapshot = self.new_snapshot(&ground.catalog).await?;
-            ground.catalog = self.look(ground.source).await?;
-            let definitions = Definitions::read(&shown, &ground.catalog).await?;
-            // A counter goes on with every insert; it is no definition.
-            let stood_still = before.is_some_and(|before| before.is_same(&definitions));
-            if stood_still || snapshot.holds_definitions().await {
-                self.tell_of(&snapshot);
-                return Ok((snapshot, definitions));
-            }
-            tracing::info!("definitions may have changed around the snapshot; taking another");
-        }
-        Err(InitialError::Unsettled)
-    }
-
-    /// Further connections that ask for definitions, where there are many.
-    async fn showing(&self, catalog: &Catalog) -> Result<Vec<SqlConn>, SchemaError> {
-        let worth = catalog.tables.len() / TABLES_A_CONNECTION;
-        let count = worth.min(self.options.workers).min(CONNECTIONS_MAX);
-        try_join_all((1..count).map(|_| self.connect(Side::Source))).await
-    }
-
-    async fn new_snapshot(&self, catalog: &Catalog) -> Result<Snapshot, InitialError> {
-        let options = SnapshotOptions {
-            readers: self.options.workers.max(1),
-            patience: self.options.patience,
-            tables: catalog
-                .moved_tables()
-                .map(|table| table.name.clone())
-                .collect(),
-            program_name: self.options.program_name(),
-        };
-        Ok(Snapshot::take(&self.source, &options).await?)
-    }
-
-    /// Says how a snapshot was taken.
-    fn tell_of(&self, snapshot: &Snapshot) {
-        self.warn(format!("the snapshot was taken {}", snapshot.method));
-        if snapshot.definitions == snapshot::Definitions::Locked {
-            self.warn(
-                "while rows are copied, definition and account statements on the source wait \
-                 (LOCK INSTANCE FOR BACKUP)"
-                    .to_owned(),
-            );
-        }
-    }
-
     /// The rows, under as many snapshots as it takes.
     async fn rows_step(
         &self,
-        ground: &Ground<'_>,
-        mut snapshot: Option<Snapshot>,
+        ground: &mut Ground<'_>,
+        mut first: Option<Seen>,
     ) -> Result<(), InitialError> {
         self.enter(InitialStep::Rows);
-        let tables: Vec<_> = ground.catalog.moved_tables().cloned().collect();
         let options = CopyOptions {
             workers: self.options.workers,
             bytes_per_second: self.options.bytes_per_second,
@@ -354,22 +280,28 @@ impl InitialCopy {
         }
         self.warn_of_documents(ground, options.documents);
         for _ in 0..SNAPSHOTS_MAX {
-            let current = match snapshot.take() {
-                Some(snapshot) => snapshot,
+            let seen = match first.take() {
+                Some(seen) => seen,
                 None => {
-                    let taken = self.new_snapshot(&ground.catalog).await?;
-                    self.tell_of(&taken);
-                    self.refuse_drift(ground).await?;
-                    taken
+                    let seen = self.settled_snapshot(ground).await?;
+                    self.remake(ground, &seen).await?;
+                    self.enter(InitialStep::Rows);
+                    seen
                 }
             };
-            let copied = copy::run(&self.target, &tables, current, &options, &self.rows).await;
-            match copied {
+            let made = Made::read(ground.target).await?;
+            let tables = ground.catalog.moved_tables();
+            let tables = tables.filter(|table| made.contains(&table.name));
+            let tables: Vec<_> = tables.cloned().collect();
+            let options = CopyOptions {
+                identities: seen.identities,
+                ..options.clone()
+            };
+            let current = seen.snapshot;
+            match copy::run(&self.target, &tables, current, &options, &self.rows).await {
                 Ok(()) => return Ok(record_step(ground.target, InitialStep::Rows).await?),
                 Err(error) if error.remedy() == Remedy::NewSnapshot => {
                     tracing::warn!(%error, "going on under a new snapshot");
-                    // What no newer snapshot mends is told at once.
-                    self.refuse_drift(ground).await?;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -397,30 +329,6 @@ impl InitialCopy {
                  DOUBLE, dates and bytes become strings"
                     .to_owned(),
             );
-        }
-    }
-
-    /// The target has the structure of the start; a table that is not yet copied must still have
-    /// it on the source.
-    async fn refuse_drift(&self, ground: &Ground<'_>) -> Result<(), InitialError> {
-        let now = self.look(ground.source).await?;
-        let (scope, filter) = (self.scope(), &self.options.filter);
-        let made = Catalog::read(ground.target, Side::Target, &scope, filter).await?;
-        let copied: HashSet<QualifiedName> = copy::copied_tables(ground.target)
-            .await?
-            .into_iter()
-            .map(|table| table.name)
-            .collect();
-        let left = |table: &super::super::catalog::Table| !copied.contains(&table.name);
-        let mut drift = ground.catalog.drift(&now, left);
-        if ground.source.version().flavour == ground.target.version().flavour {
-            // A run before this one made the target; names of columns must be the same still.
-            drift.extend(made.renamed(&now, left));
-        }
-        if drift.is_empty() {
-            Ok(())
-        } else {
-            Err(InitialError::Drift(drift))
         }
     }
 }

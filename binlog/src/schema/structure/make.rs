@@ -9,7 +9,7 @@
 //! lock of its own for as long as its session lasts; [`Makers::open`] waits for the locks of
 //! earlier runs before anything is taken away or made.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::try_join_all;
@@ -22,7 +22,7 @@ use super::super::deferred::{Stage, Store};
 use super::super::definitions::Definitions;
 use super::super::error::SchemaError;
 use super::super::translate::Translation;
-use super::prepare_session;
+use super::{made, prepare_session};
 use crate::name::{QualifiedName, quote_identifier};
 use crate::wire::{Endpoint, SqlConn, SqlError};
 
@@ -71,6 +71,10 @@ impl Makers {
             prepare_session(client).await?;
         }
         Ok(Self(clients))
+    }
+
+    pub(super) fn first(&self) -> Option<&SqlConn> {
+        self.0.first()
     }
 }
 
@@ -150,11 +154,16 @@ pub(in super::super) async fn make(
     }
     store.end().await?;
     super::super::events::save(target, &catalog.events).await?;
+    made::forget(target).await?;
     make_tables(makers, tables, done).await?;
+    let moved: HashSet<&QualifiedName> = catalog.moved_tables().map(|table| &table.name).collect();
+    let tables = definitions.tables.iter();
+    let moved: Vec<&CreateTable> = tables.filter(|table| moved.contains(&table.name)).collect();
+    made::record(target, &moved).await?;
     Ok(warnings)
 }
 
-fn indexes_of(table: &CreateTable, catalog: &Catalog) -> Indexes {
+pub(super) fn indexes_of(table: &CreateTable, catalog: &Catalog) -> Indexes {
     let bytes = catalog.table(&table.name).map_or(0, |table| table.bytes);
     if bytes >= DEFER_INDEXES_BYTES {
         Indexes::AfterRows
@@ -190,7 +199,7 @@ async fn make_tables(
 }
 
 /// Tables that are made at once may meet in the server's own dictionary.
-async fn make_table(client: &SqlConn, statement: &str) -> Result<(), SqlError> {
+pub(super) async fn make_table(client: &SqlConn, statement: &str) -> Result<(), SqlError> {
     let mut attempt = 1;
     loop {
         match client.execute(statement).await {

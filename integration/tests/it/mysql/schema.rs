@@ -8,12 +8,16 @@ use binlog::wire::{Endpoint, SqlConn};
 use integration::mysql::{MySqlOptions, MySqlServer, Version};
 use router::words;
 
+mod altered;
 mod charsets;
 mod cleanup;
 mod documents;
+mod follow;
+mod loaded;
 mod many;
 mod ranges;
 mod resume;
+mod rungs;
 mod structure;
 mod types;
 mod users;
