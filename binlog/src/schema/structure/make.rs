@@ -33,7 +33,7 @@ const DEFER_INDEXES_BYTES: u64 = 8 << 20;
 pub(in super::super) const MAKERS_MAX: usize = 8;
 
 /// How long the statement of an earlier run may still take.
-const EARLIER_RUN_MAX_S: u32 = 60;
+const EARLIER_RUN_MAX_S: u32 = 300;
 
 /// How often a statement that met another's lock is tried.
 const ATTEMPTS: u32 = 5;

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 use super::follow::{follow, same};
 use super::{Pair, done, endpoint};
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Equal tables `t1` to `t9`, each with rows of its own.
 fn tables() -> String {

@@ -16,7 +16,7 @@ use super::Pair;
 /// Numbers of replicas that no server and no other test has.
 static REPLICAS: AtomicU32 = AtomicU32::new(300_000);
 
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Applies what the source's log has behind a copy so far.
 pub(super) async fn follow(pair: &Pair, finished: InitialDone) -> Result<(), ApplyError> {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::follow::{follow, same};
 use super::{Pair, done};
 
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// About 16 MB in `big`, which is read in ranges where all readers see the same.
 const TABLES: &str = "

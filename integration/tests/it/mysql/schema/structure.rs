@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{Pair, done, endpoint};
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 const TABLES: usize = 120;
 
