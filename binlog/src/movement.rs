@@ -11,6 +11,7 @@ pub mod fence;
 pub mod journal;
 pub mod marker;
 pub mod ready;
+pub mod replicas;
 pub mod sides;
 pub mod standing;
 

@@ -151,6 +151,13 @@ pub(crate) trait Engine: Send + Sync + Sized + 'static {
     /// Connections that were not ours and that raising the fence has ended.
     fn foreign_ended(leaving: &Self::Leaving) -> usize;
 
+    /// What the operator should know of the servers' own replication after a movement to the
+    /// target, a sentence each.
+    fn for_replicas(
+        leaving: &Self::Leaving,
+        arriving: &Self::Arriving,
+    ) -> impl Future<Output = Vec<String>> + Send;
+
     /// Who serves, by what the servers say; a server without connection could not be asked, for
     /// that reason. Without a target there is no journal and no fence on it.
     fn who_serves(

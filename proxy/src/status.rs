@@ -169,6 +169,9 @@ pub(crate) struct CutoverReport {
     /// Whose transactions ran past the drain deadline, if that is why it was given up.
     #[serde(default)]
     pub still_running: Vec<RunningSession>,
+    /// Where other replicas of the servers go on, a sentence each (MySQL and MariaDB).
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub for_replicas: Vec<String>,
     /// What would happen to each session (`--dry-run`).
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub would: Vec<String>,

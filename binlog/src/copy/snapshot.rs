@@ -29,7 +29,7 @@ use crate::schema::error::SchemaError;
 use crate::schema::patience::LockPatience;
 use crate::wire::{Endpoint, SqlConn};
 
-pub use place::current as source_position;
+pub use place::{current as source_position, position_of};
 
 /// How to take a snapshot.
 #[derive(Debug, Clone)]

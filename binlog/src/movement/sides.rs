@@ -21,6 +21,7 @@ use super::fence::{self, FenceError, FenceReport};
 use super::journal::{self, JournalError, Outcome};
 use super::marker::{Marker, MarkerError};
 use super::ready::Prepared;
+use super::replicas::{self, Place};
 
 use crate::apply::{ApplyHandle, RunState};
 use crate::wire::{ConnectError, Endpoint, SqlConn};
@@ -58,6 +59,7 @@ pub struct Arriving {
     line: Line,
     prepared: Prepared,
     apply: ApplyHandle,
+    promoted_at: Mutex<Option<Place>>,
 }
 
 /// The connection on which everything was prepared, and whether it still answers.
@@ -153,6 +155,12 @@ impl Leaving {
         self.raised.lock().clone()
     }
 
+    /// Where its log ends, behind the fence.
+    pub async fn ends_at(&self) -> Place {
+        let place = replicas::place(&self.line.client, Side::Source);
+        self.line.ask(place).await
+    }
+
     /// Sessions of ours: those that were named and our own.
     fn all_ours(&self) -> Vec<u32> {
         let mut ids = (self.ours)();
@@ -209,7 +217,14 @@ impl Arriving {
             line: Line::new(client),
             prepared,
             apply,
+            promoted_at: Mutex::new(None),
         }
+    }
+
+    /// Where its log was when it was promoted, before anybody wrote; nothing before that.
+    #[must_use]
+    pub fn promoted_at(&self) -> Option<Place> {
+        self.promoted_at.lock().clone()
     }
 }
 
@@ -236,6 +251,12 @@ impl Arrive<Leaving> for Arriving {
         raised.map_err(|error| Failure::Refused(error.into()))?;
         let promote = journal::promote(&self.line.client, epoch);
         self.line.ask(promote).await.map_err(failure)?;
+        // Before its events run and before anybody writes.
+        let place = self
+            .line
+            .ask(replicas::place(&self.line.client, Side::Target))
+            .await;
+        *self.promoted_at.lock() = Some(place);
         let enable = events::enable_or_warn(&self.line.client);
         self.line.ask(enable).await;
         Ok(())

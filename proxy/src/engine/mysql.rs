@@ -354,6 +354,17 @@ impl Engine for MySql {
             .map_or(0, |report| report.ended.len())
     }
 
+    async fn for_replicas(leaving: &Leaving, arriving: &Arriving) -> Vec<String> {
+        let Some(begins_at) = arriving.promoted_at() else {
+            return Vec::new();
+        };
+        let ends_at = leaving.ends_at().await;
+        vec![
+            format!("the old server's log ends at {ends_at}"),
+            format!("the new server's log goes on at {begins_at}"),
+        ]
+    }
+
     async fn who_serves(
         &self,
         source: Result<&SqlConn, String>,

@@ -299,6 +299,11 @@ impl Engine for Postgres {
             .map_or(0, |report| report.ended.len())
     }
 
+    async fn for_replicas(_leaving: &Leaving, _arriving: &Arriving) -> Vec<String> {
+        // A physical replica has nothing in common with the new server.
+        Vec::new()
+    }
+
     async fn who_serves(
         &self,
         source: Result<&SqlConn, String>,

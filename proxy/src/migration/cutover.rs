@@ -144,7 +144,10 @@ async fn attempt<E: Engine>(scene: &Scene<'_, E>, wanted: Wanted) -> Result<Resp
     scene.confirm_wanted()?;
     let (moved, sessions_ended) = drive(scene, &prepared, wanted).await;
     let foreign_ended = E::foreign_ended(&prepared.leave);
-    let moved_report = report::of(scene, &moved, foreign_ended, sessions_ended);
+    let mut moved_report = report::of(scene, &moved, foreign_ended, sessions_ended);
+    if moved.ended == Ended::Switched {
+        moved_report.for_replicas = E::for_replicas(&prepared.leave, &prepared.arrive).await;
+    }
     scene.board.cutover(moved_report.clone());
     let mut response = report::answer(moved_report);
     if moved.ended == Ended::Contradiction {

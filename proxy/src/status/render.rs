@@ -212,6 +212,11 @@ pub(crate) fn cutover(out: &mut String, report: &CutoverReport) {
         );
         line(out, "", &counts);
     }
+    let mut word = "replicas";
+    for sentence in &report.for_replicas {
+        line(out, word, sentence);
+        word = "";
+    }
     still_running(out, report);
     for would in &report.would {
         line(out, "", would);

@@ -7,11 +7,19 @@ use crate::position::{BinlogFile, Gtids, Position};
 use crate::schema::error::SchemaError;
 use crate::wire::{SqlConn, TextRow};
 
-/// The position of everything that is committed now.
+/// The position of everything that is committed on the source now.
 ///
 /// # Errors
 /// The binary log is off, or we may not see it.
 pub async fn current(client: &SqlConn) -> Result<Position, SchemaError> {
+    position_of(client, Side::Source).await
+}
+
+/// The position of everything that is committed now on the server of a side.
+///
+/// # Errors
+/// As [`current`].
+pub async fn position_of(client: &SqlConn, side: Side) -> Result<Position, SchemaError> {
     let version = client.version();
     let sql = if version.is_mysql_at_least(8, 2, 0) {
         "SHOW BINARY LOG STATUS"
@@ -20,7 +28,7 @@ pub async fn current(client: &SqlConn) -> Result<Position, SchemaError> {
     };
     let what = "asking for the position of its binary log";
     let row = client.query_first(sql).await;
-    let row = row.map_err(SchemaError::sql(Side::Source, what))?;
+    let row = row.map_err(SchemaError::sql(side, what))?;
     let row = row.ok_or_else(|| SchemaError::NoPosition {
         why: "the binary log is off".to_owned(),
     })?;

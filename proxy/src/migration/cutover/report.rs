@@ -54,6 +54,7 @@ pub(super) fn of<E: Engine>(
             Ended::GivenUp(Cause::DrainDeadline) => moved.still_running.clone(),
             Ended::GivenUp(_) | Ended::Switched | Ended::Contradiction => Vec::new(),
         },
+        for_replicas: Vec::new(),
         would: Vec::new(),
     }
 }
@@ -80,6 +81,7 @@ pub(super) fn refused(reason: String, still_running: Vec<RunningSession>) -> Cut
         sessions_ended: 0,
         foreign_ended: 0,
         still_running,
+        for_replicas: Vec::new(),
         would: Vec::new(),
     }
 }

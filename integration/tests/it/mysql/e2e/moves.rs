@@ -15,6 +15,8 @@ async fn moves_under_load(from: Version, to: Version) {
     let report = stage.cutover().await;
     assert!(report["pause_ms"].as_f64().unwrap() > 0.0, "{report:#}");
     assert_eq!(report["sessions_ended"], 0, "{report:#}");
+    load.more_commits(50, PATIENCE).await.unwrap();
+    other_replicas_can_follow(&stage, &report);
     load.more_commits(200, PATIENCE).await.unwrap();
 
     let report = load.stop().await.unwrap();
@@ -39,6 +41,31 @@ fn changes_of_every_kind(stage: &Stage) {
         BEGIN; UPDATE late SET v = 'gone' WHERE id = 1; ROLLBACK;
         UPDATE customer SET email = CONCAT('x', email) WHERE id > 1990;";
     stage.source.sql_in(DATABASE, sql).unwrap();
+}
+
+/// Nothing comes behind the old server's end, and behind the place in the new one's log comes what
+/// clients did there, and nothing of ours.
+fn other_replicas_can_follow(stage: &Stage, report: &serde_json::Value) {
+    let behind = |server: &integration::mysql::MySqlServer, what: &str| {
+        let sentences = report["for_replicas"].as_array().unwrap();
+        let place = sentences
+            .iter()
+            .find_map(|sentence| sentence.as_str().unwrap().strip_prefix(what))
+            .unwrap();
+        assert!(place.contains(&format!("server_id {}", server.server_id())));
+        let (file, rest) = place.split_once(':').unwrap();
+        let offset = rest.split(' ').next().unwrap();
+        let sql = format!("SHOW BINLOG EVENTS IN '{file}' FROM {offset}");
+        let events = server.sql(&sql).unwrap();
+        let tables = events.lines().filter(|line| line.contains("Table_map"));
+        tables.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let left = behind(&stage.source, "the old server's log ends at ");
+    assert_eq!(left, Vec::<String>::new());
+    let of_clients = behind(&stage.target, "the new server's log goes on at ");
+    assert!(!of_clients.is_empty());
+    let all_theirs = of_clients.iter().all(|table| table.contains("(shop."));
+    assert!(all_theirs, "{of_clients:?}");
 }
 
 /// No key comes twice, and what belongs to the tables is there.
