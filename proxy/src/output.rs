@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io::IsTerminal as _;
 use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -121,15 +122,20 @@ fn ask_showing_steps(socket: &Path, request: &Request) -> Result<Response, Clien
     if !std::io::stderr().is_terminal() {
         return client::ask(socket, request);
     }
-    let (answer, answered) = std::sync::mpsc::channel();
+    let (answer, answered) = mpsc::channel();
     std::thread::scope(|scope| {
         // Its end is seen by the answer that it sends.
         let _asking = scope.spawn(|| answer.send(client::ask(socket, request)));
         let mut shown = String::new();
         let mut patience = FIRST_STEP_AFTER;
         loop {
-            if let Ok(response) = answered.recv_timeout(patience) {
-                return response;
+            match answered.recv_timeout(patience) {
+                Ok(response) => return response,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    let source = std::io::ErrorKind::Other.into();
+                    return Err(ClientError::Lost { source });
+                }
             }
             patience = WATCH_PERIOD;
             let step = status(socket).ok().and_then(|(_, status)| status.step);

@@ -44,6 +44,8 @@ pub(super) struct Statements<'p, 'a> {
     piece: &'p Piece<'a>,
     at: usize,
     bytes_max: usize,
+    /// The longest statement that the target takes, in bytes.
+    packet_max: usize,
     /// The second half of an update: the rows were counted, now they are changed.
     next: Option<Statement>,
 }
@@ -54,8 +56,24 @@ impl<'p, 'a> Statements<'p, 'a> {
             piece,
             at: 0,
             bytes_max: BYTES_MAX.min(packet_max.saturating_sub(4096)),
+            // The command's own byte is part of the packet.
+            packet_max: packet_max.saturating_sub(1),
             next: None,
         }
+    }
+
+    /// The server would close the connection, which looks as if it might pass.
+    fn fits(&self, statement: Statement) -> Result<Statement, ApplyError> {
+        let longest = self.next.as_ref().map_or(0, |next| next.sql.len());
+        let bytes = statement.sql.len().max(longest);
+        if bytes > self.packet_max {
+            return Err(ApplyError::RowTooLarge {
+                table: self.piece.table.name.clone(),
+                bytes,
+                limit: self.packet_max,
+            });
+        }
+        Ok(statement)
     }
 
     fn build(&mut self) -> Result<Statement, ApplyError> {
@@ -176,7 +194,11 @@ impl Iterator for Statements<'_, '_> {
         if let Some(next) = self.next.take() {
             return Some(Ok(next));
         }
-        (self.at < self.piece.rows.len()).then(|| self.build())
+        if self.at >= self.piece.rows.len() {
+            return None;
+        }
+        let built = self.build();
+        Some(built.and_then(|statement| self.fits(statement)))
     }
 }
 

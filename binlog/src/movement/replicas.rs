@@ -22,35 +22,35 @@ const PATIENCE: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// `@@server_id`.
-    pub server_id: u64,
-    /// What is committed there; or why it is not known.
-    pub position: Result<Position, String>,
+    pub server_id: u32,
+    /// What is committed there.
+    pub position: Position,
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.position {
-            Ok(position) => write!(f, "{position} (server_id {})", self.server_id),
-            Err(why) => write!(f, "not known: {why} (server_id {})", self.server_id),
-        }
+        write!(f, "{} (server_id {})", self.position, self.server_id)
     }
 }
 
-/// Where a server's log is now. What fails is no failure of the movement; it is said in the place.
-pub async fn place(client: &SqlConn, side: Side) -> Place {
-    let mut server_id = 0;
+/// Where a server's log is now, or why that is not known, which is no failure of the movement.
+///
+/// # Errors
+/// In words: the server did not answer in time, or has no binary log, or does not let us see it.
+pub async fn place(client: &SqlConn, side: Side) -> Result<Place, String> {
     let asked = tokio::time::timeout(PATIENCE, async {
         let row = client.query_first("SELECT @@server_id").await;
         let row = row.map_err(|error| words(&error))?;
-        server_id = row.and_then(|row| row.parse(0).ok()).unwrap_or_default();
+        let row = row.ok_or("the server did not tell its server_id")?;
+        let server_id = row.parse(0).map_err(|error| words(&error))?;
         let position = snapshot::position_of(client, side).await;
-        position.map_err(|error| words(&error))
+        let position = position.map_err(|error| words(&error))?;
+        Ok(Place {
+            server_id,
+            position,
+        })
     });
-    let position = asked
+    asked
         .await
-        .unwrap_or_else(|_elapsed| Err("the server takes too long".to_owned()));
-    Place {
-        server_id,
-        position,
-    }
+        .unwrap_or_else(|_elapsed| Err("the server takes too long".to_owned()))
 }

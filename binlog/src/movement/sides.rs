@@ -59,7 +59,7 @@ pub struct Arriving {
     line: Line,
     prepared: Prepared,
     apply: ApplyHandle,
-    promoted_at: Mutex<Option<Place>>,
+    promoted_at: Mutex<Option<Result<Place, String>>>,
 }
 
 /// The connection on which everything was prepared, and whether it still answers.
@@ -156,7 +156,10 @@ impl Leaving {
     }
 
     /// Where its log ends, behind the fence.
-    pub async fn ends_at(&self) -> Place {
+    ///
+    /// # Errors
+    /// Why that is not known, in words.
+    pub async fn ends_at(&self) -> Result<Place, String> {
         let place = replicas::place(&self.line.client, Side::Source);
         self.line.ask(place).await
     }
@@ -221,10 +224,13 @@ impl Arriving {
         }
     }
 
-    /// Where its log was when it was promoted, before anybody wrote; nothing before that.
-    #[must_use]
-    pub fn promoted_at(&self) -> Option<Place> {
-        self.promoted_at.lock().clone()
+    /// Where its log was when it was promoted, before anybody wrote.
+    ///
+    /// # Errors
+    /// Why that is not known, in words.
+    pub fn promoted_at(&self) -> Result<Place, String> {
+        let noted = self.promoted_at.lock().clone();
+        noted.unwrap_or_else(|| Err("the connection broke at the switch".to_owned()))
     }
 }
 

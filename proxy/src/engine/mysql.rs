@@ -355,14 +355,18 @@ impl Engine for MySql {
     }
 
     async fn for_replicas(leaving: &Leaving, arriving: &Arriving) -> Vec<String> {
-        let Some(begins_at) = arriving.promoted_at() else {
-            return Vec::new();
+        let ends = match leaving.ends_at().await {
+            Ok(place) => format!("the old server's log ends at {place}"),
+            Err(why) => format!("where the old server's log ends is not known: {why}"),
         };
-        let ends_at = leaving.ends_at().await;
-        vec![
-            format!("the old server's log ends at {ends_at}"),
-            format!("the new server's log goes on at {begins_at}"),
-        ]
+        let goes_on = match arriving.promoted_at() {
+            Ok(place) => format!("the new server's log goes on at {place}"),
+            Err(why) => format!(
+                "where the new server's log goes on is not known: {why}; it is behind the \
+                 transaction that set pointsman.movement to switched there"
+            ),
+        };
+        vec![ends, goes_on]
     }
 
     async fn who_serves(

@@ -193,3 +193,28 @@ async fn a_column_of_another_type_or_set_on_the_target_is_converted_or_refused_b
         "{error}"
     );
 }
+
+/// The server would close the connection on such a statement, each time anew.
+#[tokio::test]
+async fn a_row_beyond_the_targets_packet_limit_stops_by_name_where_rows_are_written_by_sql() {
+    for version in [Version::MySql97, Version::MariaDb118] {
+        let mut pair = Pair::start(version, version).await;
+        pair.both("CREATE TABLE t (id INT PRIMARY KEY, v LONGTEXT) ENGINE=InnoDB")
+            .await;
+        pair.without_row_events().await;
+        pair.target
+            .sql("SET GLOBAL max_allowed_packet = 1048576")
+            .unwrap();
+        pair.change("INSERT INTO t VALUES (1, REPEAT('x', 900000))");
+        let error = Box::pin(pair.apply()).await.unwrap_err();
+        assert!(!error.is_transient(), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains("`d`.`t`") || text.contains("d.t"), "{text}");
+        assert!(text.contains("max_allowed_packet"), "{text}");
+        pair.target
+            .sql("SET GLOBAL max_allowed_packet = 67108864")
+            .unwrap();
+        Box::pin(pair.apply()).await.unwrap();
+        assert_eq!(pair.same("SELECT LENGTH(v) FROM t"), "900000");
+    }
+}
