@@ -298,11 +298,7 @@ impl MySqlServer {
     async fn start_again(&mut self) -> Result<()> {
         ensure!(self.daemon.is_none(), "the server is running already");
         let mut command = self.version.server()?;
-        // A server that starts takes temporary files of others in a shared folder for its own.
-        let temporary = self.dir.join("tmp");
-        fs::create_dir_all(&temporary)?;
         command
-            .arg(format!("--tmpdir={}", temporary.display()))
             .arg(format!("--datadir={}", self.data_dir().display()))
             .arg(format!("--socket={}", self.socket().display()))
             .arg(format!("--pid-file={}", self.dir.join("pid").display()))
