@@ -56,11 +56,12 @@ fetch_packages() {
     done
 }
 
-# Unpacks the upstream source of a source package into $work/source.
+# Unpacks the upstream source of a source package into a folder.
 fetch_source() {
-    mkdir -p "$work/packages" "$work/source"
-    (cd "$work/packages" && own_apt apt-get --download-only source "$1")
-    tar -x --strip-components=1 -C "$work/source" -f "$(ls "$work"/packages/*.orig.tar.*)"
+    local package=$1 into=$2
+    mkdir -p "$work/packages" "$into"
+    (cd "$work/packages" && own_apt apt-get --download-only source "$package")
+    tar -x --strip-components=1 -C "$into" -f "$(ls "$work/packages/${package}"_*.orig.tar.*)"
 }
 
 free_port() {

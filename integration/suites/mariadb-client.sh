@@ -9,32 +9,13 @@ set -euo pipefail
 suite=mariadb-client
 source "$(dirname "$0")/common.sh"
 
-usr=$work/root/usr
-export LD_LIBRARY_PATH=$usr/lib/x86_64-linux-gnu
+source "$(dirname "$0")/mariadb.sh"
 
 fetch() {
     [ -e "$work/fetched" ] && return
-    say "fetching MariaDB and its tests"
-    use_release bookworm
-    fetch_packages mariadb-server mariadb-server-core mariadb-client mariadb-client-core mariadb-test \
-        mariadb-test-data libaio1 liburing2 libnuma1 libpcre2-posix3 libmariadb3
+    fetch_mariadb mariadb-test mariadb-test-data
     touch "$work/fetched"
 }
-
-start_server() {
-    make_run_folder
-    server_port=$(free_port)
-    as_server "$usr/bin/mariadb-install-db" --no-defaults --basedir="$usr" --datadir="$work/run/data" \
-        --auth-root-authentication-method=normal --skip-test-db >"$work/install.log" 2>&1
-    (exec_as_server "$usr/sbin/mariadbd" --no-defaults --basedir="$usr" --datadir="$work/run/data" \
-        --port="$server_port" --bind-address=127.0.0.1 --socket="$work/run/socket" \
-        --plugin-dir="$usr/lib/mysql/plugin" --innodb-flush-log-at-trx-commit=0 \
-        --local-infile=1 --max-allowed-packet=64M --performance-schema=ON) >"$work/server.log" 2>&1 &
-    pids+=($!)
-    wait_for sql "SELECT 1"
-}
-
-sql() { "$usr/bin/mariadb" --no-defaults -h127.0.0.1 -P"$server_port" -uroot -e "$1"; }
 
 # Every test in a database of its own, so that one that fails harms no other.
 run() {

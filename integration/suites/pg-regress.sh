@@ -9,39 +9,20 @@ set -euo pipefail
 suite=pg-regress
 source "$(dirname "$0")/common.sh"
 
-major=15
-lib=$work/root/usr/lib/postgresql/$major
+source "$(dirname "$0")/postgres.sh"
+
 tests=$lib/lib/pgxs/src/test
 
 fetch() {
     [ -e "$work/fetched" ] && return
-    say "fetching PostgreSQL $major, its tests and its headers"
-    use_release bookworm
-    fetch_packages postgresql-$major postgresql-client-$major postgresql-server-dev-$major
-    fetch_source postgresql-$major
+    fetch_postgres postgresql-server-dev-$major
+    fetch_source postgresql-$major "$work/source"
     (
         cd "$work/source/src/test/regress"
         gcc -O2 -fPIC -shared -I"$work/root/usr/include/postgresql/$major/server" -I. -o regress.so regress.c
         cp "$lib"/lib/{autoinc,refint}.so .
     )
     touch "$work/fetched"
-}
-
-start_server() {
-    make_run_folder
-    server_port=$(free_port)
-    as_server "$lib/bin/initdb" -D "$work/run/data" -U postgres --no-sync --locale=C -A trust >"$work/initdb.log"
-    {
-        echo "listen_addresses = '127.0.0.1'"
-        echo "port = $server_port"
-        echo "unix_socket_directories = ''"
-        echo "fsync = off"
-        echo "max_connections = 100"
-        echo "max_prepared_transactions = 2"
-    } >>"$work/run/data/postgresql.conf"
-    (exec_as_server "$lib/bin/postgres" -D "$work/run/data") >"$work/server.log" 2>&1 &
-    pids+=($!)
-    wait_for "$lib/bin/pg_isready" -q -h 127.0.0.1 -p "$server_port"
 }
 
 # Runs a suite by one port; the results go to $work/NAME-WAY.txt.
