@@ -79,9 +79,11 @@ wait_for() {
 
 accepts() { (: </dev/tcp/127.0.0.1/"$1"); }
 
-# Starts pointsman in front of a server; its port is then in $proxy_port.
+# Starts pointsman in front of a server, with the lines of configuration that are named; its port is then
+# in $proxy_port.
 start_proxy() {
     local url=$1
+    shift
     [ -x "$bin" ] || fail "there is no $bin: build it, or name it by POINTSMAN_BIN"
     proxy_port=$(free_port)
     mkdir -p "$work/proxy"
@@ -90,6 +92,7 @@ start_proxy() {
         echo "listen = \"127.0.0.1:$proxy_port\""
         echo "spool.dir = \"$work/proxy/spool\""
         echo "admin.socket = \"$work/proxy/admin.sock\""
+        printf '%s\n' "$@"
     } >"$work/proxy/pointsman.toml"
     "$bin" run -c "$work/proxy/pointsman.toml" >"$work/proxy/log" 2>&1 &
     pids+=($!)

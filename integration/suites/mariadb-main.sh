@@ -36,16 +36,19 @@ choose() {
     done
 }
 
-# Every test finds no database but its own.
+# Every test finds no database but its own. A test may have put files into a database's folder that the
+# server does not know.
 reset() {
-    local database drops=
+    local database
     for database in $(sql "SHOW DATABASES"); do
         case $database in
-        mysql | information_schema | performance_schema | sys) ;;
-        *) drops+="DROP DATABASE \`$database\`;" ;;
+        mysql | information_schema | performance_schema | sys) continue ;;
         esac
+        sql "DROP DATABASE \`$database\`" 2>/dev/null && continue
+        rm -rf "$work/run/data/$database"
+        sql "DROP DATABASE IF EXISTS \`$database\`"
     done
-    sql "$drops CREATE DATABASE test CHARACTER SET latin1"
+    sql "CREATE DATABASE test CHARACTER SET latin1"
 }
 
 run() {
@@ -80,7 +83,7 @@ run() {
 
 fetch
 start_server
-start_proxy "mariadb://root@127.0.0.1:$server_port"
+start_proxy "mariadb://root@127.0.0.1:$server_port" "sessions.local_infile = true"
 if [ $# -gt 0 ]; then
     names=("$@")
 else

@@ -26,9 +26,18 @@ run() {
         run_go_tests github.com/go-sql-driver/mysql "$1" -skip TestConnectorReturnsTimeout .
 }
 
+# The server has a certificate, so that the tests in TLS run both ways.
+make_certificate() {
+    say "making a certificate"
+    openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj "/CN=127.0.0.1" \
+        -keyout "$work/key.pem" -out "$work/certificate.pem" 2>/dev/null
+    chmod a+r "$work/key.pem"
+}
+
 fetch
-start_server
-start_proxy "mariadb://root@127.0.0.1:$server_port"
+make_certificate
+start_server --ssl-cert="$work/certificate.pem" --ssl-key="$work/key.pem"
+start_proxy "mariadb://root@127.0.0.1:$server_port" "sessions.local_infile = true"
 run direct "$server_port"
 run proxied "$proxy_port"
 compare "$work/direct.txt" "$work/proxied.txt"

@@ -61,6 +61,8 @@ pub enum Verifiers {
     Catalog,
     /// The operator has configured a query.
     Query,
+    /// The operator has written them into a file.
+    File,
 }
 
 /// What the operator has decided, as far as the check must know it.

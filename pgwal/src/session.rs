@@ -35,6 +35,7 @@ mod statements;
 mod threads;
 mod tls;
 mod twin;
+mod users;
 mod verifiers;
 
 pub use registry::{SessionId, SessionInfo, SessionState};
@@ -42,3 +43,4 @@ pub use relay::{Relay, RelayOptions, TwinReport};
 pub use serve::serve;
 pub use state::Unmovable;
 pub use tls::{ListenerTls, ListenerTlsError, TlsDemand};
+pub use users::{Users, UsersError};

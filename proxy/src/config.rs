@@ -79,6 +79,8 @@ pub(crate) struct Auth {
     pub target_password_file: Option<PathBuf>,
     /// Query that gives a role's stored verifier; `$1` is the role's name. PostgreSQL only.
     pub query: Option<String>,
+    /// File with users and their secrets, in place of asking the source. PostgreSQL only.
+    pub users_file: Option<PathBuf>,
     /// Clients whose log-in method does not give away what opens the target. MySQL only.
     pub learn_passwords: LearnPasswords,
 }
@@ -353,6 +355,7 @@ impl Config {
         let workers = !self.fence.trusted_workers.is_empty();
         let set = [
             ("auth.query", Kind::Postgres, auth.query.is_some()),
+            ("auth.users_file", Kind::Postgres, auth.users_file.is_some()),
             ("auth.learn_passwords", Kind::MySql, learn),
             (
                 "copy.pg_dump_dir",

@@ -139,13 +139,13 @@ async fn accept_loop<C: Clients>(listener: &TcpListener, clients: &Arc<C>) -> ! 
     }
 }
 
-/// Reads the certificate again at each SIGHUP.
+/// Reads the certificate and the users again at each SIGHUP.
 async fn reload_loop<E: Engine>(hang_up: &mut Signal, engine: &E) -> ! {
     loop {
         hang_up.recv().await;
         match engine.reload() {
-            Ok(()) => info!("the certificate for clients was read again"),
-            Err(error) => warn!("the former certificate stays: {error:#}"),
+            Ok(()) => info!("the certificate and the users of clients were read again"),
+            Err(error) => warn!("what was read before stays: {error:#}"),
         }
     }
 }

@@ -295,7 +295,7 @@ async fn a_new_certificate_is_taken_at_a_hang_up_signal() {
     // One that cannot be used changes nothing.
     std::fs::write(folder.path().join("proxy.key"), "no key").unwrap();
     proxy.hang_up().unwrap();
-    while !proxy.log().contains("the former certificate stays") {
+    while !proxy.log().contains("what was read before stays") {
         assert!(
             begun.elapsed() < Duration::from_secs(240),
             "{}",

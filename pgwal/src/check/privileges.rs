@@ -147,14 +147,21 @@ async fn verifiers(
         Verifiers::Catalog => {
             let fix = format!(
                 "GRANT SELECT ON pg_catalog.pg_authid TO {role}; or set [auth] query to a \
-                 function that gives the verifiers, and make the roles on the target by hand"
+                 function that gives the verifiers or [auth] users_file to a file that has them, and make the roles on the target by hand"
             );
             let why = "no client with a password can log in through the proxy without the stored \
                        verifiers";
             report.fail(Side::Source, &what, Advice { why, fix: &fix });
         }
-        Verifiers::Query => {
-            let why = "[auth] query lets clients in, but passwords cannot be carried to the target";
+        Verifiers::Query | Verifiers::File => {
+            let why = match options.verifiers {
+                Verifiers::File => {
+                    "[auth] users_file lets clients in, but passwords cannot be carried to the target"
+                }
+                Verifiers::Query | Verifiers::Catalog => {
+                    "[auth] query lets clients in, but passwords cannot be carried to the target"
+                }
+            };
             let fix = "make the roles on the target by hand, with the same verifiers";
             report.add(Level::Warn, Side::Source, &what, Advice { why, fix });
         }

@@ -1,6 +1,6 @@
 //! The server's side of a client's log-in.
 //!
-//! The stored verifier is read from the server by a connection of ours; the client's proof is
+//! The stored verifier is read from the operator's file, or from the server by a connection of ours; the client's proof is
 //! checked against it, and reveals the key with which we log in to the servers as that user. What
 //! we cannot check ourselves (no password, no such user) is left to the server: if it lets the user
 //! in without a password, so do we; if it asks for one, the client gets the same futile exchange
@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::fatal::Fatal;
 use super::relay::Relay;
+use super::users::UserSecret;
 use crate::wire::auth::md5::Md5Verifier;
 use crate::wire::auth::scram::{Binding, MECHANISM, MECHANISM_PLUS, ScramServer};
 use crate::wire::auth::{AuthError, Verifier};
@@ -35,11 +36,25 @@ impl Doorstep<'_> {
     /// Checks the client, when there is a verifier to check it by. Otherwise
     /// [`Credential::None`]: the server decides.
     pub(super) async fn authenticate(&mut self) -> Result<Credential, Fatal> {
+        match self.relay.users().and_then(|users| users.find(self.user)) {
+            Some(UserSecret::Verifier(verifier)) => return self.check(verifier).await,
+            Some(UserSecret::Password { password, verifier }) => {
+                self.check(verifier).await?;
+                return Ok(Credential::Password(password));
+            }
+            None => {}
+        }
         let stored = self.relay.verifiers.find(self.relay, self.user).await?;
         match stored.as_deref().and_then(Verifier::parse) {
-            Some(Verifier::Scram(verifier)) => self.scram(ScramServer::new(verifier)).await,
-            Some(Verifier::Md5(hash)) => self.md5(hash).await,
+            Some(verifier) => self.check(verifier).await,
             None => Ok(Credential::None),
+        }
+    }
+
+    async fn check(&mut self, verifier: Verifier) -> Result<Credential, Fatal> {
+        match verifier {
+            Verifier::Scram(verifier) => self.scram(ScramServer::new(verifier)).await,
+            Verifier::Md5(hash) => self.md5(hash).await,
         }
     }
 

@@ -23,6 +23,7 @@ use super::startup::Startup;
 use super::state::{Unmovable, is_custom_setting};
 use super::threads::Threads;
 use super::tls::ListenerTls;
+use super::users::Users;
 use super::verifiers::{DEFAULT_QUERY, Verifiers};
 use crate::wire::Endpoint;
 
@@ -42,6 +43,9 @@ pub struct RelayOptions {
     /// A query for the verifier of the role `$1`, in place of reading `pg_authid`. Its first
     /// column is the verifier, or the second when it gives two.
     pub auth_query: Option<String>,
+    /// Users with their secrets; with them the server is asked only if there is a query too. May be
+    /// replaced later.
+    pub users: Option<Arc<Users>>,
     /// TLS for clients; without it their requests for it are declined. May be replaced later.
     pub tls: Option<Arc<ListenerTls>>,
     /// Most clients at once, those that log in included.
@@ -61,6 +65,7 @@ impl RelayOptions {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             login_timeout: Duration::from_secs(60),
             auth_query: None,
+            users: None,
             tls: None,
             clients_max: 10_000,
             twins_at_once: 8,
@@ -76,6 +81,7 @@ pub struct Relay {
     threads: Threads,
     custom_settings: Mutex<BTreeSet<String>>,
     tls: Mutex<Option<Arc<ListenerTls>>>,
+    users: Mutex<Option<Arc<Users>>>,
     pub(super) registry: Registry,
     pub(super) cancel_keys: CancelKeys,
     pub(super) verifiers: Verifiers,
@@ -116,6 +122,7 @@ impl Relay {
             threads,
             custom_settings: Mutex::default(),
             tls: Mutex::new(options.tls.clone()),
+            users: Mutex::new(options.users.clone()),
             registry: Registry::default(),
             cancel_keys: CancelKeys::default(),
             verifiers: Verifiers::default(),
@@ -138,6 +145,16 @@ impl Relay {
     /// Gives clients that come from now on another certificate.
     pub fn set_tls(&self, tls: ListenerTls) {
         *self.tls.lock() = Some(Arc::new(tls));
+    }
+
+    /// Checks clients that come from now on by other users' secrets.
+    pub fn set_users(&self, users: Users) {
+        *self.users.lock() = Some(Arc::new(users));
+    }
+
+    /// The users' secrets for a client that comes now.
+    pub(super) fn users(&self) -> Option<Arc<Users>> {
+        self.users.lock().clone()
     }
 
     /// The TLS for a client that comes now.
@@ -175,8 +192,11 @@ impl Relay {
         self.options.login_timeout
     }
 
-    pub(super) fn auth_query(&self) -> &str {
-        self.options.auth_query.as_deref().unwrap_or(DEFAULT_QUERY)
+    /// What the server is asked for a role's verifier; nothing where a file has them and there is no
+    /// query for the rest.
+    pub(super) fn auth_query(&self) -> Option<&str> {
+        let default = self.options.users.is_none().then_some(DEFAULT_QUERY);
+        self.options.auth_query.as_deref().or(default)
     }
 
     /// The server of a side, if it is known.

@@ -148,6 +148,7 @@ fn a_key_of_another_engine_is_refused_by_name() {
     for (key, value) in [
         ("copy.pg_dump_dir", "\"/usr/bin\""),
         ("auth.query", "\"SELECT 1\""),
+        ("auth.users_file", "\"/etc/pointsman/users.txt\""),
         ("sessions.custom_settings", "[\"a.b\"]"),
     ] {
         Config::parse(&format!("{LEAST}{key} = {value}\n")).unwrap();

@@ -19,7 +19,7 @@ use pgwal::schema::catalog::Catalog;
 use pgwal::schema::cleanup::{self, CleanupReport, FenceFate};
 use pgwal::schema::initial::{InitialDone, StreamStart};
 use pgwal::schema::setup::migration_id;
-use pgwal::session::{ListenerTls, Relay, RelayOptions, TlsDemand};
+use pgwal::session::{ListenerTls, Relay, RelayOptions, TlsDemand, Users};
 use pgwal::stream::{Stream, StreamOptions};
 use pgwal::wire::{Endpoint, Secret, SqlConn};
 use router::cutover::Resolution;
@@ -106,9 +106,10 @@ impl Postgres {
             },
             tables: copy::filter(config),
             pg_dump_dir: config.copy.pg_dump_dir.clone(),
-            verifiers: match config.auth.query {
-                None => Verifiers::Catalog,
-                Some(_) => Verifiers::Query,
+            verifiers: match (&config.auth.query, &config.auth.users_file) {
+                (_, Some(_)) => Verifiers::File,
+                (Some(_), None) => Verifiers::Query,
+                (None, None) => Verifiers::Catalog,
             },
             migration_id,
             ours: self.relay.source_pids(),
@@ -128,6 +129,11 @@ fn endpoint(config: &Config, side: Side) -> anyhow::Result<Option<Endpoint>> {
         Some(password) => endpoint.with_password(Secret::new(password)),
         None => endpoint,
     }))
+}
+
+fn users(config: &Config) -> anyhow::Result<Option<Users>> {
+    let file = config.auth.users_file.as_deref();
+    Ok(file.map(Users::read).transpose()?)
 }
 
 impl Engine for Postgres {
@@ -152,6 +158,7 @@ impl Engine for Postgres {
             threads,
             login_timeout: config.sessions.login_timeout.0,
             auth_query: config.auth.query.clone(),
+            users: users(config)?.map(Arc::new),
             tls: listener_tls(config)?.map(Arc::new),
             clients_max: config.sessions.max,
             ..RelayOptions::new(source.clone(), switch)
@@ -167,8 +174,12 @@ impl Engine for Postgres {
     }
 
     fn reload(&self) -> anyhow::Result<()> {
-        if let Some(tls) = listener_tls(&self.config)? {
+        let (tls, users) = (listener_tls(&self.config)?, users(&self.config)?);
+        if let Some(tls) = tls {
             self.relay.set_tls(tls);
+        }
+        if let Some(users) = users {
+            self.relay.set_users(users);
         }
         Ok(())
     }

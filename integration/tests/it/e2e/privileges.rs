@@ -1,6 +1,8 @@
 //! A migration user that is no superuser: the privileges that `docs/config.md` lists are enough for
 //! a whole migration, what cannot do without a superuser is told by `check`, and nothing stays.
 
+use std::io::Write;
+
 use integration::binaries;
 use integration::catalog::{self, Facts};
 use integration::proxy::{Proxy, ProxyOptions};
@@ -151,15 +153,38 @@ async fn without_pg_authid_a_query_of_the_operator_and_roles_made_by_hand_do() {
     let keeper = "CREATE ROLE keeper; GRANT SELECT ON pg_catalog.pg_authid TO keeper";
     source.execute(DATABASE, keeper).await.unwrap();
     source.execute(DATABASE, lookup).await.unwrap();
-    let verifier = "SELECT rolpassword FROM pg_authid WHERE rolname = 'app'";
-    let verifier = source.psql(DATABASE, verifier).unwrap();
+    let verifier = verifier_of_app(&source);
     let roles = format!(
         "CREATE ROLE app LOGIN PASSWORD '{verifier}'; CREATE ROLE keeper;
          GRANT app, keeper TO mover"
     );
     target.execute(DATABASE, &roles).await.unwrap();
     let query = "auth.query = \"SELECT name, verifier FROM lookup.verifier($1)\"";
-    let options = as_mover(&source, &target).key(query);
+    moves_under_load(source, target, query).await;
+}
+
+/// The same with a file in place of the function.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_pg_authid_a_file_with_the_users_does_too() {
+    let hidden = "REVOKE SELECT ON pg_catalog.pg_authid FROM mover";
+    let (source, target) = servers(14, 17, [hidden, ""]).await;
+    let verifier = verifier_of_app(&source);
+    let roles = format!("CREATE ROLE app LOGIN PASSWORD '{verifier}'; GRANT app TO mover");
+    target.execute(DATABASE, &roles).await.unwrap();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, "\"app\" \"{verifier}\"").unwrap();
+    let line = format!("auth.users_file = \"{}\"", file.path().display());
+    moves_under_load(source, target, &line).await;
+}
+
+fn verifier_of_app(source: &PgServer) -> String {
+    let sql = "SELECT rolpassword FROM pg_authid WHERE rolname = 'app'";
+    source.psql(DATABASE, sql).unwrap()
+}
+
+/// The whole movement, with a line more in the configuration.
+async fn moves_under_load(source: PgServer, target: PgServer, line: &str) {
+    let options = as_mover(&source, &target).key(line);
     let proxy = Proxy::start(options).await.unwrap();
     let stage = Stage {
         source,

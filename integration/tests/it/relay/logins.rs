@@ -1,6 +1,11 @@
 //! Every kind of log-in, right and wrong, with the answers of the server itself as the measure.
 
+use std::io::Write;
+use std::sync::Arc;
+
 use integration::server::{PgClient, PgOptions, PgServer};
+use pgwal::session::Users;
+use router::Side;
 
 use super::house::House;
 
@@ -103,6 +108,82 @@ async fn the_auth_query_may_be_a_function_of_the_operator() {
             .await
             .starts_with("28P01")
     );
+}
+
+/// Without a look at the catalog: the role of pointsman may not read it.
+#[tokio::test(flavor = "multi_thread")]
+async fn users_of_a_file_log_in_and_move_with_the_secrets_that_stand_there() {
+    let rules = "host all postgres,lookup,trusted 127.0.0.1/32 trust\n\
+        host all fived 127.0.0.1/32 md5\nhost all all 127.0.0.1/32 scram-sha-256\n";
+    let options = PgOptions::default().without_fsync().hba(rules);
+    let source = PgServer::start(16, options.clone()).await.unwrap();
+    let target = PgServer::start(17, options).await.unwrap();
+    let roles = "SET password_encryption = 'scram-sha-256'; \
+        CREATE ROLE scrammed LOGIN PASSWORD 'right'; CREATE ROLE plain LOGIN PASSWORD 'right'; \
+        CREATE ROLE unlisted LOGIN PASSWORD 'right'; CREATE ROLE stale LOGIN PASSWORD 'right'; \
+        SET password_encryption = 'md5'; CREATE ROLE fived LOGIN PASSWORD 'right'; \
+        CREATE ROLE lookup LOGIN; CREATE ROLE trusted LOGIN";
+    source.execute("postgres", roles).await.unwrap();
+    let stored = |role: &str| {
+        let sql = format!("SELECT rolpassword FROM pg_authid WHERE rolname = '{role}'");
+        source.psql("postgres", &sql).unwrap()
+    };
+    let (scrammed, fived) = (stored("scrammed"), stored("fived"));
+    let carried = format!(
+        "CREATE ROLE scrammed LOGIN PASSWORD '{scrammed}'; CREATE ROLE fived LOGIN PASSWORD '{fived}'; \
+         SET password_encryption = 'scram-sha-256'; CREATE ROLE plain LOGIN PASSWORD 'right'; \
+         CREATE ROLE trusted LOGIN"
+    );
+    target.execute("postgres", &carried).await.unwrap();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let lines = format!(
+        "\"scrammed\" \"{scrammed}\"\n\"fived\" \"{fived}\"\n\"plain\" \"right\"\n\"stale\" \"left\"\n"
+    );
+    file.write_all(lines.as_bytes()).unwrap();
+    let endpoint = source.url("lookup", "postgres").parse().unwrap();
+    let house = House::over(source, Some(target), |options| {
+        options.source = endpoint;
+        options.users = Some(Arc::new(Users::read(file.path()).unwrap()));
+    })
+    .await;
+
+    let mut clients = Vec::new();
+    for user in ["scrammed", "fived", "plain", "trusted"] {
+        let url = house.url(user, "right");
+        clients.push((user, PgClient::connect(&url).await.unwrap()));
+    }
+    for (user, password) in [
+        ("scrammed", "wrong"),
+        ("fived", "wrong"),
+        ("plain", "wrong"),
+        ("unlisted", "right"),
+        ("nobody", "right"),
+    ] {
+        let said = outcome(&house.url(user, password)).await;
+        assert!(said.starts_with("28P01"), "{user}: {said}");
+    }
+    // What the file says opens the proxy's door, and the server's stays shut.
+    let said = outcome(&house.url("stale", "left")).await;
+    assert!(said.starts_with("28P01"), "{said}");
+
+    house.move_to(Side::Target).await;
+    for (user, client) in &clients {
+        let sql =
+            "SELECT session_user || ' ' || current_setting('server_version_num')::int / 10000";
+        assert_eq!(client.value(sql).await.unwrap(), format!("{user} 17"));
+    }
+
+    file.write_all(b"\"late\" \"right\"\n").unwrap();
+    let late = "CREATE ROLE late LOGIN PASSWORD 'right'";
+    let target = house.target.as_ref().unwrap();
+    target.execute("postgres", late).await.unwrap();
+    assert!(
+        outcome(&house.url("late", "right"))
+            .await
+            .starts_with("28P01")
+    );
+    house.relay.set_users(Users::read(file.path()).unwrap());
+    assert_eq!(outcome(&house.url("late", "right")).await, "late");
 }
 
 #[tokio::test(flavor = "multi_thread")]

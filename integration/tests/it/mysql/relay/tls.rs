@@ -201,7 +201,7 @@ async fn takes_a_new_certificate_at_a_hang_up_signal(version: Version) {
     // One that cannot be used changes nothing.
     std::fs::write(folder.join("proxy.key"), "no key").unwrap();
     proxy.hang_up().unwrap();
-    while !proxy.log().contains("the former certificate stays") {
+    while !proxy.log().contains("what was read before stays") {
         assert!(begun.elapsed() < 2 * PATIENCE, "{}", proxy.log());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
