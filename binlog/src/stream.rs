@@ -5,6 +5,8 @@
 //!   second half commits.
 //! * An event that is not on the list (the module `kind`) ends the stream with an error that names
 //!   it. Checksums are verified, every length is checked.
+//! * Events must follow each other without a hole, but for what a server is known to leave out
+//!   (the module `contiguity`).
 //! * A position that is handed on never includes a transaction that was not.
 //! * Memory is bounded: what the consumer does not take goes to a spool on the local disk, and when
 //!   that is full it is left to the source, whose log keeps it; a transaction that is larger than
@@ -18,6 +20,7 @@ mod assembler;
 #[cfg(test)]
 mod captured;
 mod compressed;
+mod contiguity;
 mod dump;
 mod error;
 mod event;
@@ -194,6 +197,7 @@ impl Stream {
             assembler: Assembler::new(
                 dump.begin,
                 dump.format,
+                dump.skips,
                 Box::new(move |schema, table| {
                     wanted.as_ref().is_none_or(|wanted| wanted(schema, table))
                 }),

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 
+use super::contiguity::{Contiguity, Skips, Stands};
 use super::error::{EventError, StopReason, StreamError};
 use super::format::{Event, Format};
 use super::gtid::{self, MariaForm};
@@ -95,6 +96,7 @@ struct Prepared {
 /// Puts events together.
 pub(super) struct Assembler {
     format: Format,
+    contiguity: Contiguity,
     /// Everything before it was read.
     position: Position,
     group: Option<Group>,
@@ -114,9 +116,16 @@ impl std::fmt::Debug for Assembler {
 
 impl Assembler {
     /// Begins behind `position`; `format` holds until the server describes its own.
-    pub(super) fn new(position: Position, format: Format, wanted: Wanted, folder: PathBuf) -> Self {
+    pub(super) fn new(
+        position: Position,
+        format: Format,
+        skips: Skips,
+        wanted: Wanted,
+        folder: PathBuf,
+    ) -> Self {
         Self {
             format,
+            contiguity: Contiguity::new(skips),
             position,
             group: None,
             prepared: BTreeMap::new(),
@@ -153,6 +162,7 @@ impl Assembler {
         match event.kind {
             Kind::Rotate => return self.rotate(&event),
             Kind::Format => {
+                self.contiguity.format(&event);
                 self.format = Format::parse(&event.body)?;
                 if self.format.after_start {
                     // The server ended in the middle of a transaction, which then was undone.
@@ -175,6 +185,7 @@ impl Assembler {
             | Kind::Ignorable => {}
         }
         let start = self.position.clone();
+        self.follow(&event)?;
         self.advance(&event)?;
         match event.kind {
             Kind::Gtid | Kind::AnonymousGtid | Kind::TaggedGtid => {
@@ -193,6 +204,7 @@ impl Assembler {
                     MariaForm::Announced => GroupState::Announced,
                     MariaForm::Transaction => GroupState::Begun,
                 };
+                self.contiguity.sent(begin.gtid.domain);
                 let time = u64::from(event.timestamp) * 1_000_000;
                 self.open(Name::Maria(begin.gtid), state, start, Some(time))?;
                 Ok(None)
@@ -235,15 +247,18 @@ impl Assembler {
         let name = String::from_utf8_lossy(fields.rest()).into_owned();
         let next = BinlogFile::new(name, offset);
         if event.artificial || event.end == 0 {
+            self.contiguity.file(offset);
             // Where the server begins to look; what it leaves out was read already.
             if self.position.file.name != next.name {
                 self.position.file = next;
             }
             return Ok(None);
         }
+        self.follow(event)?;
         if self.group.is_some() {
             return Err(stop("a file ends inside a transaction"));
         }
+        self.contiguity.file(offset);
         self.position.file = next;
         Ok(Some(Output::Idle(self.position_with_reread())))
     }
@@ -253,12 +268,29 @@ impl Assembler {
     fn heartbeat(&mut self, event: &Event) -> Option<Output> {
         let name = std::str::from_utf8(&event.body).ok()?;
         let place = BinlogFile::new(name, event.end.into());
+        if self.group.is_none() && place.name == self.position.file.name {
+            self.contiguity.told(event.end);
+        }
         let is_later = place.partial_cmp(&self.position.file) == Some(Ordering::Greater);
         if self.group.is_some() || !is_later {
             return None;
         }
         self.position.file = place;
         Some(Output::Idle(self.position_with_reread()))
+    }
+
+    /// Notices when something before an event is missing.
+    fn follow(&mut self, event: &Event) -> Result<(), Failure> {
+        if event.artificial {
+            return Ok(());
+        }
+        let stands = match self.group.as_ref().map(|group| group.state) {
+            None => Stands::Between,
+            Some(GroupState::Standalone | GroupState::Announced) => Stands::Alone,
+            Some(GroupState::Named | GroupState::Begun) => Stands::Inside,
+        };
+        let checksum = self.format.checksum;
+        Ok(self.contiguity.follow(event, stands, checksum)?)
     }
 
     /// Moves the position behind an event.

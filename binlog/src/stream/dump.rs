@@ -6,11 +6,13 @@
 use bytes::{BufMut, BytesMut};
 use router::Side;
 
+use super::contiguity::Skips;
 use super::error::StreamError;
 use super::format::{Checksum, Format};
 use super::{StreamOptions, limits};
 use crate::position::{BinlogFile, GtidSet, Gtids, Position};
 use crate::schema::identity::ServerIdentity;
+use crate::version::Flavour;
 use crate::wire::{Conn, ConnectOptions, Endpoint, SqlConn, WireError, quote};
 
 /// The name that the connections have on the server.
@@ -28,6 +30,8 @@ pub(super) struct Dump {
     pub(super) conn: Conn,
     /// How the first events are checked.
     pub(super) format: Format,
+    /// What the server leaves out.
+    pub(super) skips: Skips,
     /// Where reading begins.
     pub(super) begin: Position,
 }
@@ -53,6 +57,7 @@ pub(super) async fn open(
     Ok(Dump {
         conn,
         format: Format::before(request.checksum),
+        skips: request.skips(),
         begin: request.begin,
     })
 }
@@ -62,6 +67,7 @@ struct Request {
     begin: Position,
     by: By,
     checksum: Checksum,
+    flavour: Flavour,
 }
 
 /// How the server finds the place.
@@ -123,6 +129,7 @@ async fn prepare(client: &SqlConn, options: &StreamOptions) -> Result<Request, S
         begin,
         by,
         checksum,
+        flavour: client.version().flavour,
     })
 }
 
@@ -193,6 +200,27 @@ fn settings(request: &Request, options: &StreamOptions) -> Vec<String> {
 }
 
 impl Request {
+    fn skips(&self) -> Skips {
+        match (&self.by, &self.begin.gtids) {
+            (By::File(_), _) => Skips::Nothing,
+            (By::MySqlGtid(_), _) => Skips::Told,
+            (By::MariaGtid(_), Gtids::MariaDb(state)) => {
+                Skips::Domains(state.iter().map(|gtid| gtid.domain).collect())
+            }
+            (By::MariaGtid(_), Gtids::None | Gtids::MySql(_)) => Skips::Nothing,
+        }
+    }
+
+    fn flags(&self) -> u16 {
+        /// MariaDB leaves out the statements that row events come from, unless it is asked for
+        /// them; a hole could be one of them, or something that matters.
+        const SEND_ANNOTATE_ROWS: u16 = 2;
+        match self.flavour {
+            Flavour::MariaDb => SEND_ANNOTATE_ROWS,
+            Flavour::MySql => 0,
+        }
+    }
+
     fn packet(&self, server_id: u32) -> Result<BytesMut, StreamError> {
         let mut packet = BytesMut::new();
         match &self.by {
@@ -209,20 +237,20 @@ impl Request {
             }
             By::MariaGtid(_) => {
                 let nowhere = BinlogFile::new("", BinlogFile::FIRST_OFFSET);
-                dump(&nowhere, server_id, &mut packet);
+                dump(&nowhere, self.flags(), server_id, &mut packet);
             }
-            By::File(file) => dump(file, server_id, &mut packet),
+            By::File(file) => dump(file, self.flags(), server_id, &mut packet),
         }
         Ok(packet)
     }
 }
 
 /// The request by a place, of which the server takes 32 bits.
-fn dump(file: &BinlogFile, server_id: u32, packet: &mut BytesMut) {
+fn dump(file: &BinlogFile, flags: u16, server_id: u32, packet: &mut BytesMut) {
     let offset = u32::try_from(file.offset).unwrap_or(4);
     packet.put_u8(command::BINLOG_DUMP);
     packet.put_u32_le(offset);
-    packet.put_u16_le(0);
+    packet.put_u16_le(flags);
     packet.put_u32_le(server_id);
     packet.put_slice(file.name.as_bytes());
 }

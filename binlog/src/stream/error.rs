@@ -57,6 +57,18 @@ pub enum StopReason {
         "an XA transaction was committed whose changes were not read; the copy must start again"
     )]
     UnknownXa,
+    /// An event is missing.
+    #[error(
+        "the source did not send all events of its log: the next one had to begin at byte \
+         {expected} of its file and begins at {found} (both by 32 bits). Nothing behind it was \
+         read; resume, and if it comes again look at the source's log with mysqlbinlog"
+    )]
+    Hole {
+        /// Where the event before it ended.
+        expected: u32,
+        /// Where the event begins.
+        found: u32,
+    },
     /// A transaction inside a transaction, a change outside of one.
     #[error("the log's events are out of order: {0}")]
     OutOfOrder(&'static str),

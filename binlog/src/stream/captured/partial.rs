@@ -4,7 +4,7 @@ use super::*;
 use crate::json::canonical;
 use crate::stream::table_map;
 
-const LOG: Log = Log {
+pub(super) const LOG: Log = Log {
     name: "MySQL 9.7 with parts of documents",
     bytes: include_bytes!("mysql97_json.binlog"),
     gtids: || Gtids::MySql(GtidSet::new()),

@@ -7,3 +7,4 @@ mod order;
 mod resume;
 mod spool;
 mod two_phase;
+mod whole;

@@ -26,6 +26,10 @@ pub(super) enum Lie {
     Text,
     /// The event ends in the middle of the row, with a checksum that fits.
     Cut,
+    /// An event of rows does not come.
+    Rows,
+    /// The event that names a transaction does not come.
+    Name,
     /// The packet is longer than what comes before the connection ends.
     Packet,
 }
@@ -96,6 +100,8 @@ async fn answers(
     version: Option<&'static str>,
 ) -> std::io::Result<()> {
     let mut greeting = true;
+    // Packets that were kept back: the numbers of those behind them are lower.
+    let mut kept_back = 0_u8;
     loop {
         let mut head = [0; 4];
         from.read_exact(&mut head).await?;
@@ -108,6 +114,11 @@ async fn answers(
         }
         greeting = false;
         let lie = *lies.borrow();
+        if lie == Lie::Rows && is_insert(&body) || lie == Lie::Name && is_event(&body, &[33, 162]) {
+            kept_back = kept_back.wrapping_add(1);
+            continue;
+        }
+        head[3] = head[3].wrapping_sub(kept_back);
         if is_insert(&body) {
             change(lie, &mut body);
         }
@@ -124,11 +135,17 @@ async fn answers(
 
 /// An event of the log that inserts one row of a small table: no answer to a question looks so.
 fn is_insert(packet: &[u8]) -> bool {
+    is_event(packet, &[23, 30])
+}
+
+/// An event of one of these types.
+fn is_event(packet: &[u8], codes: &[u8]) -> bool {
     let told = packet
         .get(10..14)
         .map(|bytes| u32::from_le_bytes(bytes.try_into().unwrap()));
     let has = u32::try_from(packet.len() - 1).ok();
-    packet.first() == Some(&0) && matches!(packet.get(5), Some(23 | 30)) && told == has
+    let is_one = packet.get(5).is_some_and(|code| codes.contains(code));
+    packet.first() == Some(&0) && is_one && told == has
 }
 
 fn change(lie: Lie, packet: &mut Vec<u8>) {
@@ -138,7 +155,7 @@ fn change(lie: Lie, packet: &mut Vec<u8>) {
         _version_1 => 1 + 19 + 6 + 2,
     };
     match lie {
-        Lie::None | Lie::Packet => return,
+        Lie::None | Lie::Packet | Lie::Rows | Lie::Name => return,
         Lie::Event => packet[10..14].copy_from_slice(&0xffff_fff0_u32.to_le_bytes()),
         Lie::Columns => packet[columns] = 0xfa,
         // Behind two bitmaps and an INT.
@@ -196,6 +213,17 @@ async fn lies_stop_the_stream(version: Version, lies: &[Lie]) {
 }
 
 const EVERY: &[Lie] = &[Lie::Event, Lie::Columns, Lie::Text, Lie::Cut, Lie::Packet];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mysql_stream_that_lacks_an_event_stops_there() {
+    lies_stop_the_stream(Version::MySql97, &[Lie::Rows, Lie::Name]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mariadb_stream_that_lacks_an_event_stops_there() {
+    lies_stop_the_stream(Version::MariaDb118, &[Lie::Rows, Lie::Name]).await;
+    lies_stop_the_stream(Version::MariaDb1011, &[Lie::Name, Lie::Rows]).await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mysql_stream_that_lies_about_lengths_stops_at_the_lie() {
