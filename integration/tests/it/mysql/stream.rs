@@ -1,5 +1,6 @@
 //! The stream on real servers: whole transactions in order, once, from any position on.
 
+mod busy;
 mod fixture;
 mod formats;
 mod markers;
