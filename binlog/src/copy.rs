@@ -35,6 +35,7 @@ mod values;
 mod worker;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -160,6 +161,7 @@ pub async fn run(
         plan,
         throttle: Throttle::new(options.bytes_per_second),
         progress: Arc::clone(progress),
+        inserts: AtomicBool::new(false),
     });
     let mut tasks = JoinSet::new();
     for reader in readers {

@@ -129,6 +129,30 @@ impl CopyError {
     }
 }
 
+/// `LOAD DATA LOCAL` is not allowed: before MySQL 8.0.19, since then, and on MariaDB.
+const NO_LOAD: [u16; 3] = [1148, 3948, 4166];
+
+impl CopyError {
+    /// Whether the target takes no `LOAD DATA LOCAL` (any more).
+    pub(super) fn is_no_load(&self) -> bool {
+        match self {
+            Self::Refused { side, source, .. } => {
+                *side == Side::Target && source.code().is_some_and(|code| NO_LOAD.contains(&code))
+            }
+            Self::SnapshotLost
+            | Self::SnapshotStale { .. }
+            | Self::TargetDiskFull { .. }
+            | Self::Broken { .. }
+            | Self::Connect { .. }
+            | Self::CountMismatch { .. }
+            | Self::ValuesChanged { .. }
+            | Self::Document { .. }
+            | Self::Records(_)
+            | Self::WorkerPanicked => false,
+        }
+    }
+}
+
 /// Why one attempt at a job failed.
 #[derive(Debug)]
 pub(super) enum Fault {

@@ -2,6 +2,7 @@
 //! is none.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use router::Side;
 use tokio::sync::mpsc;
@@ -15,7 +16,7 @@ use super::records::{empty, place};
 use super::snapshot::Reader;
 use super::target::{self, More, Piece};
 use super::throttle::Throttle;
-use super::{CopyError, CopyOptions};
+use super::{CopyError, CopyOptions, Loading};
 use crate::name::quote_literal;
 use crate::wire::{Endpoint, SqlConn};
 
@@ -36,6 +37,19 @@ pub(super) struct Shared {
     pub(super) plan: Plan,
     pub(super) throttle: Throttle,
     pub(super) progress: Arc<CopyProgress>,
+    /// The target refused `LOAD DATA LOCAL`, which it took when the copy began.
+    pub(super) inserts: AtomicBool,
+}
+
+impl Shared {
+    /// How rows are written from now on.
+    fn loading(&self) -> Loading {
+        if self.inserts.load(Ordering::Relaxed) {
+            Loading::Insert
+        } else {
+            self.options.loading
+        }
+    }
 }
 
 /// Why a worker ended without an error.
@@ -100,7 +114,9 @@ impl Worker {
         let mut attempt = 0;
         loop {
             let mut counted = Counts::default();
-            let Err(fault) = self.try_copy(job, plan, progress, &mut counted).await else {
+            let loading = self.shared.loading();
+            let tried = self.try_copy(job, plan, loading, progress, &mut counted);
+            let Err(fault) = tried.await else {
                 return Ok(Ended::Done);
             };
             progress.take_back(counted.rows, counted.bytes);
@@ -109,6 +125,13 @@ impl Worker {
                 Fault::Transient(error) if attempt >= options.retries => return Err(error),
                 Fault::Transient(error) => {
                     tracing::warn!(table = %plan.table.name, attempt, %error, "copying it again");
+                }
+                Fault::Definite(error) if loading == Loading::LoadData && error.is_no_load() => {
+                    let before = self.shared.inserts.swap(true, Ordering::Relaxed);
+                    if !before {
+                        tracing::warn!(%error, "rows are inserted from now on, which is slower");
+                    }
+                    continue;
                 }
                 Fault::Definite(error) => return Err(error),
                 Fault::SnapshotGone => return Ok(Ended::SnapshotGone),
@@ -124,6 +147,7 @@ impl Worker {
         &mut self,
         job: &Job,
         plan: &TablePlan,
+        loading: Loading,
         progress: &TableProgress,
         counted: &mut Counts,
     ) -> Result<(), Fault> {
@@ -141,7 +165,7 @@ impl Worker {
         job_end.open().await?;
         let pipe = Pipe {
             plan,
-            loading: shared.options.loading,
+            loading,
             throttle: &shared.throttle,
             progress,
         };

@@ -17,13 +17,14 @@ use crate::wire::SqlConn;
 
 /// Settings under which a definition means what it meant on the source. Not every server has each,
 /// or allows each to us; those that matter then fail with the server's own words.
-const SETTINGS: [&str; 6] = [
+const SETTINGS: [&str; 7] = [
     "SET SESSION foreign_key_checks = 0",
     "SET SESSION unique_checks = 0",
     "SET SESSION innodb_strict_mode = 0",
     "SET SESSION explicit_defaults_for_timestamp = 1",
     "SET SESSION sql_generate_invisible_primary_key = 0",
     "SET SESSION sql_require_primary_key = 0",
+    "SET SESSION restrict_fk_on_non_standard_key = 0",
 ];
 
 /// Prepares a session for definition statements.

@@ -5,6 +5,7 @@
 //! [`Difference`] that says so, and objects whose meaning would change are refused by name.
 
 mod collation;
+mod places;
 mod programs;
 mod to_mariadb;
 mod to_mysql;
@@ -233,7 +234,9 @@ impl Translation {
             found,
         };
         refuse_short_years(table, &mut notes);
+        self.vectors(table, &mut notes);
         let mut translated = table.clone();
+        translated.options = places::without(&table.options, &mut notes);
         if self.from.flavour != self.to.flavour {
             translated = match self.to.flavour {
                 Flavour::MySql => to_mysql::table(&translated, &mut notes),
@@ -245,6 +248,34 @@ impl Translation {
         }
         translated.options = self.with_collations(&translated.options, &mut notes);
         translated
+    }
+
+    /// Vectors are the same bytes everywhere, but not every server has them, and MariaDB's columns
+    /// take no shorter ones.
+    fn vectors(&self, table: &CreateTable, notes: &mut Notes<'_>) {
+        let knows = self.to.is_mysql_at_least(9, 0, 0) || self.to.is_mariadb_at_least(11, 7, 0);
+        for (name, text) in columns(table) {
+            let all = tokens(text);
+            let meaning: Vec<&Token<'_>> = all.iter().filter(|token| token.is_meaning()).collect();
+            let [_, kind, _, dimensions, ..] = meaning.as_slice() else {
+                continue;
+            };
+            if !kind.is_word("VECTOR") {
+                continue;
+            }
+            if !knows {
+                notes.refused(format!(
+                    "column {name} is a VECTOR, which the target does not have; take a target of \
+                     MySQL 9.0, MariaDB 11.7 or later, or make it VARBINARY"
+                ));
+            } else if self.from.is_mysql() && self.to.is_mariadb() {
+                notes.changed(format!(
+                    "column {name} takes vectors of exactly {} dimensions in MariaDB, and a \
+                     shorter one stops the copy",
+                    dimensions.text
+                ));
+            }
+        }
     }
 
     /// A stored program or view.
@@ -282,6 +313,17 @@ impl Translation {
         }
         if self.to.is_mysql() && program.kind.starts_with("package") {
             notes.refused("MySQL has no packages; make procedures of it");
+        }
+        if self.to.is_mariadb()
+            && let Some(what) = programs::of_new_mysql(program)
+        {
+            notes.refused(format!("it is a {what}, which MariaDB does not have"));
+        }
+        if self.to.is_mysql() && programs::is_aggregate(program) {
+            notes.refused(
+                "it is an AGGREGATE function, which MySQL does not have in SQL; drop it, and \
+                 replace it where it is used",
+            );
         }
         translated
     }

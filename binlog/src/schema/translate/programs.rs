@@ -1,6 +1,8 @@
 //! The `sql_mode` of stored programs.
 
 use super::Notes;
+use crate::schema::definitions::Program;
+use crate::schema::sql::tokens;
 use crate::version::ServerVersion;
 
 /// Modes that say nothing about a program that exists.
@@ -26,6 +28,28 @@ const OF_MYSQL: [&str; 1] = ["TIME_TRUNCATE_FRACTIONAL"];
 
 /// Old modes that are short for others, which are in the list too.
 const SHORT_NAMES: [&str; 5] = ["DB2", "MAXDB", "MYSQL323", "MYSQL40", "POSTGRESQL"];
+
+/// Whether a function is one over the rows of a group, written in SQL (MariaDB).
+pub(super) fn is_aggregate(program: &Program) -> bool {
+    program.kind == "function"
+        && tokens(&program.statement)
+            .iter()
+            .take_while(|token| !token.is_word("FUNCTION"))
+            .any(|token| token.is_word("AGGREGATE"))
+}
+
+/// What only newer versions of MySQL have.
+pub(super) fn of_new_mysql(program: &Program) -> Option<&'static str> {
+    let all = tokens(&program.statement);
+    let words: Vec<_> = all.iter().filter(|token| token.is_meaning()).collect();
+    words.windows(2).find_map(|pair| match pair {
+        [one, two] if one.is_word("DUALITY") && two.is_word("VIEW") => Some("duality view"),
+        [one, two] if one.is_word("LANGUAGE") && two.is_word("JAVASCRIPT") => {
+            Some("program in JavaScript")
+        }
+        _other => None,
+    })
+}
 
 /// The modes as the target knows them.
 pub(super) fn sql_mode(

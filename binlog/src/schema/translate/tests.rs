@@ -134,6 +134,17 @@ fn what_mysql_does_not_have_is_refused_by_name() {
 }
 
 #[test]
+fn a_server_without_vectors_is_not_given_any() {
+    let text = "CREATE TABLE `t` (\n  `v` vector(3) NOT NULL\n) ENGINE=InnoDB";
+    for (from, to) in [("11.8.6-MariaDB", "10.11.18-MariaDB"), (MYSQL, "8.4.0")] {
+        let (_, found) = translated(from, to, text);
+        assert!(refusals(&found).contains("column v is a VECTOR"), "{to}");
+    }
+    let (_, found) = translated(MARIADB, MYSQL, text);
+    assert_eq!(found, []);
+}
+
+#[test]
 fn programs_keep_modes_and_collations_that_both_know() {
     let program = Program {
         kind: "function",

@@ -17,6 +17,7 @@ fn item(item: &Item, notes: &mut Notes<'_>) -> Option<String> {
         ItemKind::Column(name) => Some(column(name, &item.text, notes)),
         ItemKind::Key { name, .. } => {
             refuse_expressions(name, &item.text, notes);
+            refuse_parser(name, &item.text, notes);
             Some(key(&item.text))
         }
         ItemKind::Check => check(&item.text, notes),
@@ -71,7 +72,42 @@ fn column(name: &str, text: &str, notes: &mut Notes<'_>) -> String {
             String::new()
         }
     });
-    without_srid(&written)
+    not_null_of_generated(name, &without_srid(&written), notes)
+}
+
+/// MariaDB takes no `NOT NULL` behind a generated column; what is generated stays the same.
+fn not_null_of_generated(name: &str, text: &str, notes: &mut Notes<'_>) -> String {
+    let all = tokens(text);
+    if !all.iter().any(|token| token.is_word("GENERATED")) {
+        return text.to_owned();
+    }
+    let mut depth = 0_i32;
+    let mut outer: Vec<usize> = Vec::new();
+    for (at, token) in all.iter().enumerate() {
+        if token.is_symbol("(") {
+            depth += 1;
+        } else if token.is_symbol(")") {
+            depth -= 1;
+        } else if depth == 0 && token.is_meaning() {
+            outer.push(at);
+        }
+    }
+    let words = |at: usize, word: &str| all.get(at).is_some_and(|token| token.is_word(word));
+    let found = outer.windows(2).find_map(|pair| match pair {
+        [not, null] if words(*not, "NOT") && words(*null, "NULL") => Some((*not, *null)),
+        _other => None,
+    });
+    let Some((not, null)) = found else {
+        return text.to_owned();
+    };
+    notes.changed(format!(
+        "column {name} is generated and NOT NULL; MariaDB takes it without NOT NULL alone"
+    ));
+    format!(
+        "{}{}",
+        joined(all.get(..not).unwrap_or_default()).trim_end(),
+        joined(all.get(null + 1..).unwrap_or_default())
+    )
 }
 
 /// Literals without the introducer that MySQL puts before each: MariaDB writes letters beyond ASCII
@@ -137,6 +173,22 @@ fn refuse_expressions(name: &str, text: &str, notes: &mut Notes<'_>) {
     }
 }
 
+/// MariaDB has none of MySQL's parsers of words.
+fn refuse_parser(name: &str, text: &str, notes: &mut Notes<'_>) {
+    let all = tokens(text);
+    let meaning: Vec<&Token<'_>> = all.iter().filter(|token| token.is_meaning()).collect();
+    let parser = meaning.windows(3).find_map(|three| match three {
+        [with, parser, name] if with.is_word("WITH") && parser.is_word("PARSER") => Some(*name),
+        _other => None,
+    });
+    if let Some(parser) = parser {
+        notes.refused(format!(
+            "index {name} uses the parser {}, which MariaDB does not have; make it again without",
+            parser.text
+        ));
+    }
+}
+
 /// What MySQL calls INVISIBLE is IGNORED.
 fn key(text: &str) -> String {
     let written = opened(&tokens(text), |words| {
@@ -175,5 +227,16 @@ fn options(text: &str, notes: &mut Notes<'_>) -> String {
     if has("ENCRYPTION") {
         notes.changed("ENCRYPTION is not carried; MariaDB encrypts by its own settings");
     }
-    text.to_owned()
+    let Some(at) = all.iter().position(|token| token.is_word("COMPRESSION")) else {
+        return text.to_owned();
+    };
+    notes.changed("COMPRESSION is not carried; what MariaDB has instead is PAGE_COMPRESSED");
+    let after = all.get(at + 1..).unwrap_or_default();
+    let value = after.iter().position(|token| token.kind == TokenKind::Text);
+    let rest = value.and_then(|value| after.get(value + 1..));
+    format!(
+        "{}{}",
+        joined(all.get(..at).unwrap_or_default()),
+        joined(rest.unwrap_or_default())
+    )
 }

@@ -1,7 +1,7 @@
 //! From MariaDB's words to MySQL's.
 
 use super::{Notes, columns, rewritten};
-use crate::schema::create_table::{CreateTable, Item, ItemKind};
+use crate::schema::create_table::{CreateTable, Item, ItemKind, KeyKind};
 use crate::schema::sql::{Token, TokenKind, joined, tokens};
 
 /// Types that MySQL does not have.
@@ -33,8 +33,13 @@ const FOREIGN_OPTIONS: [&str; 7] = [
     "SEQUENCE",
 ];
 
+/// An InnoDB index of MySQL takes 3072 bytes of a row, four of which are a letter.
+const INDEXED_LETTERS_MAX: u64 = 768;
+
 pub(super) fn table(table: &CreateTable, notes: &mut Notes<'_>) -> CreateTable {
     refuse_foreign(table, notes);
+    refuse_hashes(table, notes);
+    refuse_default_partition(table, notes);
     let mut translated = rewritten(table, |item| Some(self::item(item, notes)));
     translated.options = options(&table.options, notes);
     translated
@@ -67,10 +72,85 @@ fn refuse_foreign(table: &CreateTable, notes: &mut Notes<'_>) {
     }
 }
 
+/// A unique index over a column that is too long for one is made of hashes, by MariaDB alone.
+fn refuse_hashes(table: &CreateTable, notes: &mut Notes<'_>) {
+    let long: Vec<&str> = columns(table)
+        .filter(|(_, text)| is_too_long(text))
+        .map(|(name, _)| name)
+        .collect();
+    for item in &table.items {
+        let ItemKind::Key {
+            name,
+            kind: KeyKind::Unique,
+            ..
+        } = &item.kind
+        else {
+            continue;
+        };
+        let all = tokens(&item.text);
+        let meaning: Vec<&Token<'_>> = all.iter().filter(|token| token.is_meaning()).collect();
+        let open = meaning.iter().position(|token| token.is_symbol("("));
+        let parts = meaning.get(open.unwrap_or(0)..).unwrap_or_default();
+        let found = parts.windows(2).find_map(|pair| match pair {
+            [column, next] if !next.is_symbol("(") => column
+                .name()
+                .filter(|column| long.contains(&column.as_str())),
+            _other => None,
+        });
+        if let Some(column) = found {
+            notes.refused(format!(
+                "index {name} is unique over column {column}, which is too long for an index of \
+                 MySQL; make it unique over a generated column, such as SHA2({column}, 256)"
+            ));
+        }
+    }
+}
+
+/// Whether no index of MySQL takes the whole column.
+fn is_too_long(text: &str) -> bool {
+    let all = tokens(text);
+    let meaning: Vec<&Token<'_>> = all.iter().filter(|token| token.is_meaning()).collect();
+    match meaning.as_slice() {
+        [_, kind, ..] if LONG_TYPES.iter().any(|long| kind.is_word(long)) => true,
+        [_, kind, open, length, ..]
+            if (kind.is_word("VARCHAR") || kind.is_word("VARBINARY")) && open.is_symbol("(") =>
+        {
+            let length: u64 = length.text.parse().unwrap_or(0);
+            let letters = if kind.is_word("VARCHAR") { 1 } else { 4 };
+            length > INDEXED_LETTERS_MAX * letters
+        }
+        _other => false,
+    }
+}
+
+/// `PARTITION p DEFAULT` takes what no other partition does.
+fn refuse_default_partition(table: &CreateTable, notes: &mut Notes<'_>) {
+    let all = tokens(&table.options);
+    let meaning: Vec<&Token<'_>> = all.iter().filter(|token| token.is_meaning()).collect();
+    let is_there = meaning.windows(3).any(|three| match three {
+        [partition, _, default] => partition.is_word("PARTITION") && default.is_word("DEFAULT"),
+        _other => false,
+    });
+    if is_there {
+        notes.refused(
+            "it has a DEFAULT partition, which MySQL does not have; name the values of each \
+             partition",
+        );
+    }
+}
+
 fn item(item: &Item, notes: &mut Notes<'_>) -> String {
     match &item.kind {
-        ItemKind::Column(_) => column(&item.text),
-        ItemKind::Key { .. } => key(&item.text),
+        ItemKind::Column(name) => column(&pressed(name, &item.text, notes)),
+        ItemKind::Key { name, kind, .. } => {
+            let first = tokens(&item.text);
+            if *kind == KeyKind::Special && first.first().is_some_and(|one| one.is_word("VECTOR")) {
+                notes.refused(format!(
+                    "index {name} is over vectors, which MySQL does not index; DROP INDEX first"
+                ));
+            }
+            key(&item.text)
+        }
         ItemKind::Check => check(&item.text),
         ItemKind::PrimaryKey | ItemKind::ForeignKey(_) => item.text.clone(),
         ItemKind::Other => {
@@ -78,6 +158,29 @@ fn item(item: &Item, notes: &mut Notes<'_>) -> String {
             item.text.clone()
         }
     }
+}
+
+/// How MariaDB keeps the values of a column is no part of them.
+fn pressed(name: &str, text: &str, notes: &mut Notes<'_>) -> String {
+    let mut all = tokens(text);
+    let Some(begin) = all
+        .iter()
+        .position(|token| token.kind == TokenKind::VersionOpen && token.text.starts_with("/*M!"))
+    else {
+        return text.to_owned();
+    };
+    let length = all
+        .iter()
+        .skip(begin)
+        .position(|token| token.kind == TokenKind::VersionClose);
+    let Some(length) = length else {
+        return text.to_owned();
+    };
+    notes.changed(format!(
+        "column {name} is COMPRESSED, which MySQL does not have; it is kept as it is there"
+    ));
+    all.drain(begin..=begin + length);
+    joined(&all)
 }
 
 /// Defaults that are expressions get their parentheses.
