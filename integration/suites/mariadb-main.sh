@@ -51,34 +51,53 @@ reset() {
     sql "CREATE DATABASE test CHARACTER SET latin1"
 }
 
+# Runs a test by one port, and keeps what it prints.
+run_test() {
+    local way=$1 port=$2 name=$3 out=$work/run/$1
+    reset
+    if (
+        cd "$tests"
+        MYSQL_TEST_DIR=$tests MYSQLTEST_VARDIR=$work/run/var MYSQL_TMP_DIR=$work/run/var/tmp \
+            MASTER_MYPORT=$port DEFAULT_MASTER_PORT=$port MASTER_MYSOCK=$work/run/socket \
+            MYSQLD_DATADIR=$work/run/data MYSQL_TEST_LOGIN=root MTR_RECORD=0 ENABLED_DEBUG=0 BIG_TEST=0 PROTOCOL='' \
+            CHARSETSDIR=$usr/share/mysql/charsets MYSQL_SHAREDIR=$usr/share/mysql \
+            MYSQL="$usr/bin/mariadb --no-defaults -uroot -h127.0.0.1 -P$port" \
+            timeout 60 "$usr/bin/mariadb-test" --no-defaults --silent -uroot -h127.0.0.1 -P"$port" -Dtest \
+            --basedir="$tests" --tmpdir="$work/run/var/tmp" --logdir="$work/run/var/log" \
+            --test-file="$tests/main/$name.test"
+    ) >"$out/$name" 2>"$out/$name.errors" </dev/null; then
+        echo "ok $name" >"$out/$name.end"
+    else
+        echo "FAILED $name" >"$out/$name.end"
+    fi
+}
+
 run() {
-    local way=$1 port=$2 name out=$work/run/$1
+    local way=$1 port=$2 name
     say "$way (at $SECONDS s)"
-    mkdir -p "$out" "$work/run/var/tmp" "$work/run/var/log"
-    chmod 777 "$work/run/var/tmp"
     for name in "${names[@]}"; do
-        reset
-        if (
-            cd "$tests"
-            MYSQL_TEST_DIR=$tests MYSQLTEST_VARDIR=$work/run/var MYSQL_TMP_DIR=$work/run/var/tmp \
-                MASTER_MYPORT=$port DEFAULT_MASTER_PORT=$port MASTER_MYSOCK=$work/run/socket \
-                MYSQLD_DATADIR=$work/run/data MYSQL_TEST_LOGIN=root MTR_RECORD=0 ENABLED_DEBUG=0 BIG_TEST=0 PROTOCOL='' \
-                CHARSETSDIR=$usr/share/mysql/charsets MYSQL_SHAREDIR=$usr/share/mysql \
-                MYSQL="$usr/bin/mariadb --no-defaults -uroot -h127.0.0.1 -P$port" \
-                timeout 60 "$usr/bin/mariadb-test" --no-defaults --silent -uroot -h127.0.0.1 -P"$port" -Dtest \
-                --basedir="$tests" --tmpdir="$work/run/var/tmp" --logdir="$work/run/var/log" \
-                --test-file="$tests/main/$name.test"
-        ) >"$out/$name" 2>"$out/$name.errors" </dev/null; then
-            # A test that succeeds must also print the same.
-            if [ "$way" = direct ] || cmp -s "$work/run/direct/$name" "$out/$name"; then
-                echo "ok $name"
-            else
-                echo "differs $name"
-            fi
-        else
-            echo "FAILED $name"
-        fi
-    done >"$work/$way.txt"
+        run_test "$way" "$port" "$name"
+    done
+}
+
+# A test that succeeds must also print the same.
+is_same() {
+    cmp -s "$work/run/direct/$1.end" "$work/run/proxied/$1.end" &&
+        { grep -q FAILED "$work/run/direct/$1.end" || cmp -s "$work/run/direct/$1" "$work/run/proxied/$1"; }
+}
+
+# Some tests show estimates, which are not the same twice even without the proxy: what differs has
+# three more chances to be the same.
+run_different_ones_again() {
+    local name
+    for name in "${names[@]}"; do
+        for _chance in 1 2 3; do
+            is_same "$name" && break
+            run_test direct "$server_port" "$name"
+            run_test proxied "$proxy_port" "$name"
+        done
+        is_same "$name" || echo "differs $name" >"$work/run/proxied/$name.end"
+    done
 }
 
 fetch
@@ -89,6 +108,11 @@ if [ $# -gt 0 ]; then
 else
     mapfile -t names < <(choose)
 fi
+mkdir -p "$work/run"/{direct,proxied} "$work/run/var"/{tmp,log}
+chmod 777 "$work/run/var/tmp"
 run direct "$server_port"
 run proxied "$proxy_port"
+run_different_ones_again
+cat "$work"/run/direct/*.end >"$work/direct.txt"
+cat "$work"/run/proxied/*.end >"$work/proxied.txt"
 compare "$work/direct.txt" "$work/proxied.txt"

@@ -12,6 +12,8 @@ pub(super) enum Command {
     Execute {
         /// The statement, as the server knows it.
         statement: u32,
+        /// Whether the client asks for a cursor, if the statement can have one.
+        cursor: bool,
     },
     /// Rows of an open cursor.
     Fetch {
@@ -54,6 +56,9 @@ pub(super) enum Command {
 /// Bytes that must be there to tell a command: its code and, behind it, a statement's id.
 pub(super) const STATEMENT_PREFIX_BYTES: usize = 5;
 
+/// The same for `COM_STMT_EXECUTE`, where one byte of flags follows: which cursor is wanted, if any.
+const EXECUTE_PREFIX_BYTES: usize = STATEMENT_PREFIX_BYTES + 1;
+
 /// Codes of commands that the relay names.
 pub(super) mod code {
     pub(in crate::session) const QUIT: u8 = 0x01;
@@ -67,6 +72,9 @@ pub(super) mod code {
     pub(in crate::session) const RESET_CONNECTION: u8 = 0x1f;
 }
 
+/// `CURSOR_TYPE_READ_ONLY`, `CURSOR_TYPE_FOR_UPDATE` and `CURSOR_TYPE_SCROLLABLE`.
+const CURSOR_TYPES: u8 = 0x07;
+
 const REPLICATION: &str = "this connection does not carry the replication protocol; connect replicas \
                            to the server itself";
 const UNKNOWN: &str = "unknown command";
@@ -74,7 +82,8 @@ const UNKNOWN: &str = "unknown command";
 /// How many bytes of a payload must be there before [`parse`] can tell the command.
 pub(super) fn prefix_bytes(code: u8) -> usize {
     match code {
-        0x17..=0x1a | 0x1c => STATEMENT_PREFIX_BYTES,
+        code::STMT_EXECUTE => EXECUTE_PREFIX_BYTES,
+        0x18..=0x1a | 0x1c => STATEMENT_PREFIX_BYTES,
         _other => 1,
     }
 }
@@ -100,7 +109,12 @@ pub(super) fn parse(payload: &[u8]) -> Command {
         (0x11, _) => Command::ChangeUser,
         (0x12 | 0x13 | 0x14 | 0x15 | 0x1e, _) => Command::Refused(REPLICATION),
         (code::STMT_PREPARE, _) => Command::Prepare,
-        (code::STMT_EXECUTE, Some(statement)) => Command::Execute { statement },
+        (code::STMT_EXECUTE, Some(statement)) => Command::Execute {
+            statement,
+            cursor: payload
+                .get(STATEMENT_PREFIX_BYTES)
+                .is_some_and(|&flags| flags & CURSOR_TYPES != 0),
+        },
         (0x18, Some(statement)) => Command::LongData { statement },
         (code::STMT_CLOSE, Some(statement)) => Command::Close { statement },
         (0x1a, Some(statement)) => Command::Reset { statement },
@@ -149,12 +163,13 @@ mod tests {
     #[test]
     fn a_statement_command_without_its_id_is_malformed() {
         for code in [0x17, 0x18, 0x19, 0x1a, 0x1c] {
-            assert_eq!(prefix_bytes(code), STATEMENT_PREFIX_BYTES);
+            assert!(prefix_bytes(code) >= STATEMENT_PREFIX_BYTES);
             assert!(matches!(parse(&[code, 1, 2]), Command::Refused(_)));
         }
-        assert_eq!(
-            parse(&[0x17, 1, 2, 0, 0, 9]),
-            Command::Execute { statement: 0x201 }
-        );
+        for (flags, cursor) in [(0, false), (1, true), (8, false)] {
+            let statement = 0x201;
+            let execute = Command::Execute { statement, cursor };
+            assert_eq!(parse(&[0x17, 1, 2, 0, 0, flags]), execute);
+        }
     }
 }

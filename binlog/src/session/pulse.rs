@@ -247,7 +247,7 @@ impl Pulse {
                 }
                 return Ok(());
             }
-            Command::Execute { statement }
+            Command::Execute { statement, .. }
             | Command::Reset { statement }
             | Command::Close { statement } => {
                 self.long_data.remove(&statement);
@@ -358,13 +358,25 @@ impl Pulse {
 
     /// Notes whether a statement has an open cursor.
     fn note_cursor(&mut self, command: Command, status: u16) -> Result<(), Oddity> {
-        let (Command::Execute { statement }
-        | Command::Fetch { statement }
-        | Command::Reset { statement }) = command
-        else {
-            return Ok(());
+        let (statement, may_open) = match command {
+            Command::Execute { statement, cursor } => (statement, cursor),
+            Command::Fetch { statement } => (statement, true),
+            Command::Reset { statement } => (statement, false),
+            Command::Query
+            | Command::Prepare
+            | Command::Close { .. }
+            | Command::LongData { .. }
+            | Command::FieldList
+            | Command::Statistics
+            | Command::Simple
+            | Command::ResetConnection
+            | Command::ChangeUser
+            | Command::Kill
+            | Command::Quit
+            | Command::Refused(_) => return Ok(()),
         };
-        let open = status & flag::CURSOR_EXISTS != 0 && status & flag::LAST_ROW_SENT == 0;
+        let open =
+            may_open && status & flag::CURSOR_EXISTS != 0 && status & flag::LAST_ROW_SENT == 0;
         if open {
             self.cursors.insert(statement);
         } else {

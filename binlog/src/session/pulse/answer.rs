@@ -98,7 +98,7 @@ impl Phase {
                 0 => Self::Rows,
                 left => Self::Columns(left),
             }))),
-            Self::ColumnsEnd => columns_end(packet),
+            Self::ColumnsEnd => columns_end(command, packet),
             Self::Definitions(left) => Ok(Some(match left.saturating_sub(1) {
                 0 => Step::end(Tail::NoStatus),
                 left => Step::to(Self::Definitions(left)),
@@ -202,16 +202,18 @@ fn rows(packet: Packet<'_>, eof: EofStyle) -> Stepped {
     }
 }
 
-fn columns_end(packet: Packet<'_>) -> Stepped {
+fn columns_end(command: Command, packet: Packet<'_>) -> Stepped {
     let Some(mut step) = packet.end()? else {
         return Ok(None);
     };
+    // With a cursor the rows come when they are fetched. MariaDB lets the flag be seen of a cursor
+    // inside a routine too, which is no business of the client.
+    let asked = matches!(command, Command::Execute { cursor: true, .. });
     if let Some(Tail::Ok { status, .. }) = step.tail
-        && status & flag::CURSOR_EXISTS == 0
+        && !(asked && status & flag::CURSOR_EXISTS != 0)
     {
         step = Step::to(Phase::Rows);
     }
-    // With a cursor the rows come when they are fetched.
     Ok(Some(step))
 }
 

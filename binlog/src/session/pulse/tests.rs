@@ -201,7 +201,13 @@ fn an_open_cursor_keeps_its_session_busy() {
     for eof in BOTH {
         let mut pulse = pulse(eof);
         let statement = 3;
-        ask(&mut pulse, Command::Execute { statement });
+        ask(
+            &mut pulse,
+            Command::Execute {
+                statement,
+                cursor: true,
+            },
+        );
         say(&mut pulse, &[1]);
         say(&mut pulse, b"\x03def...");
         say(&mut pulse, &end(eof, AUTOCOMMIT | flag::CURSOR_EXISTS));
@@ -214,6 +220,34 @@ fn an_open_cursor_keeps_its_session_busy() {
         let last = AUTOCOMMIT | flag::CURSOR_EXISTS | flag::LAST_ROW_SENT;
         say(&mut pulse, &end(eof, last));
         assert!(pulse.is_idle());
+    }
+}
+
+/// MariaDB's flags tell of cursors inside a routine too.
+#[test]
+fn rows_follow_where_no_cursor_was_asked_for() {
+    let statement = 3;
+    for command in [
+        Command::Query,
+        Command::Execute {
+            statement,
+            cursor: false,
+        },
+    ] {
+        for eof in BOTH {
+            let mut pulse = pulse(eof);
+            ask(&mut pulse, command);
+            say(&mut pulse, &[1]);
+            say(&mut pulse, b"\x03def...");
+            if eof == EofStyle::Packets {
+                say(&mut pulse, &end(eof, AUTOCOMMIT | flag::CURSOR_EXISTS));
+            }
+            // A row that begins with NULL.
+            say(&mut pulse, b"\xfb");
+            assert!(!pulse.is_answered());
+            say(&mut pulse, &end(eof, AUTOCOMMIT | flag::CURSOR_EXISTS));
+            assert!(pulse.is_answered() && pulse.is_idle(), "{command:?}");
+        }
     }
 }
 
@@ -232,7 +266,13 @@ fn a_piece_of_a_parameter_keeps_its_session_busy_until_it_is_used() {
     let mut pulse = pulse(EofStyle::Deprecated);
     ask(&mut pulse, Command::LongData { statement: 1 });
     assert!(pulse.is_answered() && !pulse.is_idle());
-    ask(&mut pulse, Command::Execute { statement: 1 });
+    ask(
+        &mut pulse,
+        Command::Execute {
+            statement: 1,
+            cursor: false,
+        },
+    );
     say(&mut pulse, &ok(AUTOCOMMIT));
     assert!(pulse.is_idle());
     ask(&mut pulse, Command::LongData { statement: 2 });
@@ -329,7 +369,10 @@ fn any_command() -> impl Strategy<Value = Command> {
     prop_oneof![
         Just(Command::Query),
         Just(Command::Prepare),
-        Just(Command::Execute { statement: 1 }),
+        Just(Command::Execute {
+            statement: 1,
+            cursor: false
+        }),
         Just(Command::Fetch { statement: 1 }),
         Just(Command::FieldList),
         Just(Command::Simple),

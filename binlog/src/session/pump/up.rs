@@ -241,7 +241,7 @@ impl Pump {
     fn is_kill(&self, command: Command, payload: &[u8]) -> bool {
         match command {
             Command::Query => kill::is_kill(payload.get(1..).unwrap_or_default()),
-            Command::Execute { statement } => self.statements.kills(statement),
+            Command::Execute { statement, .. } => self.statements.kills(statement),
             Command::Prepare
             | Command::Fetch { .. }
             | Command::Close { .. }
@@ -263,12 +263,14 @@ impl Pump {
         let whole = usize::try_from(header.length).unwrap_or(usize::MAX);
         match command {
             Command::Query | Command::Prepare if header.length <= WHOLE_BYTES_MAX => Ok(whole),
-            Command::Execute { statement }
+            Command::Execute { statement, .. }
                 if self.statements.kills(statement) && header.length <= WHOLE_BYTES_MAX =>
             {
                 Ok(whole)
             }
-            Command::Execute { statement } => Ok(self.statements.execute_prefix_bytes(statement)),
+            Command::Execute { statement, .. } => {
+                Ok(self.statements.execute_prefix_bytes(statement))
+            }
             Command::ChangeUser | Command::Kill if header.length > LOGIN_PACKET_BYTES_MAX => {
                 Err(Fatal::malformed("Malformed communication packet"))
             }
@@ -449,7 +451,9 @@ impl Pump {
         payload: &[u8],
     ) -> Result<Option<Verdict>, Fatal> {
         match command {
-            Command::Execute { statement } => self.replace_execution(statement, header, payload),
+            Command::Execute { statement, .. } => {
+                self.replace_execution(statement, header, payload)
+            }
             Command::Fetch { statement }
             | Command::Close { statement }
             | Command::Reset { statement }

@@ -17,10 +17,15 @@ const CURSOR_EXISTS: u16 = 0x40;
 const LAST_ROW_SENT: u16 = 0x80;
 
 async fn client(house: &House) -> Conn {
+    client_without(house, Capabilities::default()).await
+}
+
+async fn client_without(house: &House, unknown: Capabilities) -> Conn {
+    let capabilities = ConnectOptions::default().capabilities
+        | Capabilities::MULTI_STATEMENTS
+        | Capabilities::PS_MULTI_RESULTS;
     let options = ConnectOptions {
-        capabilities: ConnectOptions::default().capabilities
-            | Capabilities::MULTI_STATEMENTS
-            | Capabilities::PS_MULTI_RESULTS,
+        capabilities: capabilities.without(unknown),
         ..in_shop()
     };
     let endpoint = house.endpoint("app", "secret", "DISABLED");
@@ -139,11 +144,43 @@ async fn pair(from: Version, to: Version) -> House {
                 "CREATE TABLE n (n int PRIMARY KEY);\n\
                  INSERT INTO n VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9);\n\
                  DELIMITER //\nCREATE PROCEDURE two() BEGIN SELECT 'a'; SELECT 'b'; END//\n\
+                 CREATE PROCEDURE nulls() BEGIN\n\
+                 DECLARE v int; DECLARE c CURSOR FOR SELECT n FROM n ORDER BY n;\n\
+                 OPEN c; FETCH c INTO v; SELECT NULL, v; FETCH c INTO v; SELECT NULL, v; CLOSE c;\n\
+                 END//\n\
                  DELIMITER ;\n",
             )
             .unwrap();
     }
     house
+}
+
+/// MariaDB's flags tell the client of a cursor that only the routine knows.
+async fn cursor_of_a_routine(conn: &mut Conn, house: &House) {
+    let call = "CALL nulls()";
+    let id = prepare(conn, call).await;
+    let mut execute = BytesMut::new();
+    execute.put_u32_le(id);
+    execute.put_slice(&[0, 1, 0, 0, 0]);
+    for (command, body) in [(0x03, call.as_bytes()), (0x17, &execute)] {
+        conn.queue_command(&[command], body);
+        conn.flush().await.unwrap();
+        for _result in 0..2 {
+            let columns = conn.read_packet().await.unwrap();
+            assert_eq!(*columns, [2], "{command:#x}");
+            let deprecated = conn.capabilities().contains(Capabilities::DEPRECATE_EOF);
+            for _definition in 0..if deprecated { 2 } else { 3 } {
+                conn.read_packet().await.unwrap();
+            }
+            let (rows, _flags) = rows(conn).await;
+            assert_eq!(rows.len(), 1, "{command:#x}");
+        }
+        let done = conn.read_packet().await.unwrap();
+        assert_eq!(done[0], 0, "{command:#x}: {done:?}");
+        idle(house).await;
+    }
+    conn.queue_command(&[0x19], &id.to_le_bytes());
+    conn.flush().await.unwrap();
 }
 
 async fn speaks(conn: &mut Conn, house: &House) {
@@ -155,6 +192,7 @@ async fn speaks(conn: &mut Conn, house: &House) {
     let called = query(conn, "CALL two(); SELECT 'c'").await;
     assert_eq!(called, [text("a"), text("b"), Result::Done, text("c")]);
     idle(house).await;
+    cursor_of_a_routine(conn, house).await;
     cursor(conn, house).await;
     long_data(conn, house).await;
 }
@@ -264,14 +302,19 @@ async fn ends_itself(house: &House) {
 async fn corners(from: Version, to: Version) {
     let house = pair(from, to).await;
     let mut conn = client(&house).await;
-    speaks(&mut conn, &house).await;
+    let mut older = client_without(&house, Capabilities::DEPRECATE_EOF).await;
+    for conn in [&mut conn, &mut older] {
+        speaks(conn, &house).await;
+    }
     two_phases(&mut conn, &house, "before").await;
     without_autocommit(&mut conn, &house).await;
     ends_itself(&house).await;
     let report = house.relay.prepare_twins(PATIENCE).await;
     assert_eq!(report.unmovable, []);
     house.move_points().await;
-    speaks(&mut conn, &house).await;
+    for conn in [&mut conn, &mut older] {
+        speaks(conn, &house).await;
+    }
     two_phases(&mut conn, &house, "after").await;
     without_autocommit(&mut conn, &house).await;
     ends_itself(&house).await;
