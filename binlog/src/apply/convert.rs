@@ -107,6 +107,11 @@ impl Conversion {
         }
     }
 
+    /// The type of the target's fields.
+    pub(super) fn to(&self) -> FieldType {
+        self.to
+    }
+
     /// Whether it makes text of binary JSON.
     pub(super) fn makes_text_of_json(&self) -> bool {
         self.how == How::JsonText
@@ -176,7 +181,7 @@ impl Conversion {
                 let binary = from.payload(field).map_err(|_bad| Unconverted::Malformed)?;
                 let json = json::text(binary).map_err(|_bad| Unconverted::Malformed)?;
                 let to = self.to.framing();
-                to.write(json.text.as_bytes(), into)
+                to.write(json.as_bytes(), into)
                     .map_err(|_long| Unconverted::TooLong)
             }
             How::OldTemporal => {

@@ -1,11 +1,12 @@
 //! What can go wrong while applying, and whether trying again can help.
 //!
 //! No error shows a value of the application's data. The key of the row that stopped the migration
-//! is kept apart, in [`ApplyError::row`], and the text of a definition statement in
+//! is kept apart, in [`ApplyError::key`] and [`ApplyError::row`], and the text of a definition statement in
 //! [`ApplyError::statement`]: both for the operator alone, never for a log.
 
 use std::fmt;
 
+use router::Key;
 use router::net::NetError;
 use thiserror::Error;
 
@@ -58,6 +59,8 @@ pub enum ApplyError {
         /// What contradicts.
         #[source]
         error: NetError,
+        /// The row's key as text, if it is known: for the operator alone.
+        key: Option<Key>,
     },
     /// A value of the source cannot be written into the target's column.
     #[error("a value of {table}.{column} cannot be written on the target: {why}")]
@@ -130,6 +133,28 @@ impl ApplyError {
         }
     }
 
+    /// The key of the row that the error is about, its values as text: for the operator's eyes
+    /// only, never for a log.
+    #[must_use]
+    pub fn key(&self) -> Option<&Key> {
+        match self {
+            Self::Divergence(divergence) => divergence.key.as_ref(),
+            Self::History { key, .. } => key.as_ref(),
+            Self::Connect(_)
+            | Self::Server { .. }
+            | Self::Stream(_)
+            | Self::Lanes { .. }
+            | Self::Lenient { .. }
+            | Self::Value { .. }
+            | Self::RowTooLarge { .. }
+            | Self::Table(_)
+            | Self::Ddl(_)
+            | Self::ProgressMoved { .. }
+            | Self::ProgressMalformed
+            | Self::OutOfOrder { .. } => None,
+        }
+    }
+
     /// The row that the error is about, as a condition in SQL: for the operator's eyes only, never
     /// for a log.
     #[must_use]
@@ -192,6 +217,8 @@ pub struct Divergence {
     pub key_columns: String,
     /// The first such row, if it could be told: for the operator alone.
     pub row: Option<String>,
+    /// The same row's key as text.
+    pub key: Option<Key>,
 }
 
 /// How the target differs.

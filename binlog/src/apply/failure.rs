@@ -11,7 +11,7 @@ const TRANSIENT: &[u16] = &[
     1053, // shutdown in progress
     1077, 1078, 1079, // shutting down
     1021, 1114, // disk or table full
-    1152, 1153, 1158, 1159, 1160, 1161, // network
+    1152, 1158, 1159, 1160, 1161, // network
     1203, 1226, // user's connections
     1205, 1213, 1206, // lock wait timeout, deadlock, too many locks
     1290, 1792, 1836, // read-only, by option or by transaction
@@ -55,5 +55,26 @@ pub(super) fn difference(error: &SqlError) -> Option<Found> {
         1032 => Some(Found::Missing),
         1022 | 1062 | 1169 | 1586 | 1761 | 1762 => Some(Found::Exists),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::ServerError;
+
+    /// Only somebody who sets `max_allowed_packet` higher makes the same statement pass.
+    #[test]
+    fn a_packet_that_is_too_large_stays_too_large() {
+        let of = |code| {
+            let refused = ServerError {
+                code,
+                sqlstate: "08S01".to_owned(),
+                message: String::new(),
+            };
+            is_transient(&SqlError::Server(refused))
+        };
+        assert!(!of(1153));
+        assert!(of(1158));
     }
 }

@@ -27,10 +27,15 @@ use crate::wire::{Endpoint, SqlConn, SqlError};
 /// checked here too. Nothing may be cut or rounded in silence where rows are written by SQL, and
 /// what a source holds may be stored, whatever its mode would refuse today.
 const SETTINGS: [&str; 2] = [
-    "SET SESSION foreign_key_checks = 0, SESSION unique_checks = 1, SESSION sql_mode = \
-     'NO_AUTO_VALUE_ON_ZERO,STRICT_ALL_TABLES,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION'",
+    "SET SESSION foreign_key_checks = 0, SESSION unique_checks = 1",
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE",
 ];
+
+/// The mode of these sessions, and the one for what no strict server takes.
+pub(super) const STRICT_MODE: &str =
+    "NO_AUTO_VALUE_ON_ZERO,STRICT_ALL_TABLES,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION";
+pub(super) const NOT_STRICT_MODE: &str =
+    "NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION";
 
 /// What MariaDB has: annotations would write every `BINLOG` text into its log again. It needs a
 /// privilege of its own, and spares no more than room.
@@ -144,6 +149,8 @@ async fn set(conn: &SqlConn) -> Result<(), ApplyError> {
     for setting in SETTINGS {
         conn.execute(setting).await.map_err(opening)?;
     }
+    let mode = format!("SET SESSION sql_mode = '{STRICT_MODE}'");
+    conn.execute(&mode).await.map_err(opening)?;
     match conn.version().flavour {
         Flavour::MySql => {}
         Flavour::MariaDb => {

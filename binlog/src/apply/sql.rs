@@ -1,17 +1,21 @@
 //! Row changes as SQL, for targets that do not permit row events.
 //!
-//! Values are literals that give exactly the source's value ([`super::render`]). Keys are compared
-//! by the column's own collation: a unique key finds one row however it is spelt. Every statement
-//! tells how many rows it must find.
+//! Values are literals that give exactly the source's value ([`super::render`]); rows are found by
+//! [`condition`]. Every statement tells how many rows it must find.
+
+mod condition;
 
 use std::ops::Range;
 
-use router::{Cell, Key};
+use router::Cell;
 
+pub(super) use self::condition::key_condition;
+use self::condition::{condition, refused};
 use super::compose::RowsKind;
 use super::error::ApplyError;
+use super::field::FieldType;
 use super::render;
-use super::target_table::{Generated, TargetIdentity, TargetTable};
+use super::target_table::{Column, Generated, TargetIdentity, TargetTable};
 use super::work::{Change, Image, Piece};
 use crate::name::quote_identifier;
 
@@ -25,6 +29,9 @@ pub(super) struct Statement {
     pub(super) sql: String,
     pub(super) rows: Range<usize>,
     pub(super) affected: Affected,
+    /// Values in it that the target takes only when it is not strict: each gives a warning. A
+    /// statement with any is about one row.
+    pub(super) empty_labels: usize,
 }
 
 /// What the number of affected rows must be.
@@ -32,7 +39,7 @@ pub(super) struct Statement {
 pub(super) enum Affected {
     /// As many as the statement is about.
     Rows,
-    /// The same, as the first cell of its answer.
+    /// The same, as the rows of its answer.
     Counted,
     /// Servers count here only rows whose values are others than before.
     Any,
@@ -91,13 +98,19 @@ impl<'p, 'a> Statements<'p, 'a> {
             .iter()
             .map(|column| quote_identifier(&table.columns[*column].name))
             .collect();
-        let (rows, values) = self.gather(|change| {
-            let values = literals(table, change.after, &columns)?;
-            Ok(format!("({})", values.join(",")))
-        })?;
+        let empty_labels = |change: &Change<'a>| empty_labels(table, change.after, &columns);
+        let alone = |change: &Change<'a>| empty_labels(change) > 0;
+        let (rows, values) = self.gather(
+            |change| {
+                let values = literals(table, change.after, &columns)?;
+                Ok(format!("({})", values.join(",")))
+            },
+            alone,
+        )?;
         let into = format!("{} ({})", table.name.quoted(), names.join(","));
         Ok(Statement {
             sql: format!("INSERT INTO {into} VALUES {}", values.join(",")),
+            empty_labels: self.piece.rows.get(rows.start).map_or(0, empty_labels),
             rows,
             affected: Affected::Rows,
         })
@@ -108,11 +121,13 @@ impl<'p, 'a> Statements<'p, 'a> {
         let name = table.name.quoted();
         match &table.identity {
             TargetIdentity::Key(_) => {
-                let (rows, keys) = self.gather(|change| condition(table, change.before))?;
+                let (rows, keys) =
+                    self.gather(|change| condition(table, change.before), |_change| false)?;
                 Ok(Statement {
                     sql: format!("DELETE FROM {name} WHERE {}", keys.join(" OR ")),
                     rows,
                     affected: Affected::Rows,
+                    empty_labels: 0,
                 })
             }
             TargetIdentity::WholeRow => {
@@ -123,12 +138,13 @@ impl<'p, 'a> Statements<'p, 'a> {
                     sql: format!("DELETE FROM {name} WHERE {condition} LIMIT 1"),
                     rows: row..row + 1,
                     affected: Affected::Rows,
+                    empty_labels: 0,
                 })
             }
         }
     }
 
-    /// Counts the row, and leaves its change for the next statement.
+    /// Looks for the row, and leaves its change for the next statement. Of equal rows one changes.
     fn update(&mut self) -> Result<Statement, ApplyError> {
         let table = self.piece.table;
         let name = table.name.quoted();
@@ -144,16 +160,22 @@ impl<'p, 'a> Statements<'p, 'a> {
                 format!("{}={value}", quote_identifier(&table.columns[*column].name))
             })
             .collect();
+        let one = match table.identity {
+            TargetIdentity::Key(_) => "",
+            TargetIdentity::WholeRow => " LIMIT 1",
+        };
         self.next = (!set.is_empty()).then(|| Statement {
-            sql: format!("UPDATE {name} SET {} WHERE {condition}", set.join(",")),
+            sql: format!("UPDATE {name} SET {} WHERE {condition}{one}", set.join(",")),
             rows: row..row + 1,
             affected: Affected::Any,
+            empty_labels: empty_labels(table, change.after, &columns),
         });
         self.at += 1;
         Ok(Statement {
-            sql: format!("SELECT COUNT(*) FROM {name} WHERE {condition} FOR UPDATE"),
+            sql: format!("SELECT 1 FROM {name} WHERE {condition}{one} FOR UPDATE"),
             rows: row..row + 1,
             affected: Affected::Counted,
+            empty_labels: 0,
         })
     }
 
@@ -165,15 +187,20 @@ impl<'p, 'a> Statements<'p, 'a> {
             .collect()
     }
 
-    /// Parts of as many rows as fit a statement.
+    /// Parts of as many rows as fit a statement; some rows have one alone.
     fn gather(
         &mut self,
         part: impl Fn(&Change<'a>) -> Result<String, ApplyError>,
+        alone: impl Fn(&Change<'a>) -> bool,
     ) -> Result<(Range<usize>, Vec<String>), ApplyError> {
         let first = self.at;
         let mut parts = Vec::new();
         let mut bytes = 0;
         while let Some(change) = self.piece.rows.get(self.at) {
+            let is_alone = alone(change);
+            if is_alone && !parts.is_empty() {
+                break;
+            }
             let part = part(change)?;
             if !parts.is_empty() && (parts.len() >= ROWS_MAX || bytes + part.len() > self.bytes_max)
             {
@@ -182,6 +209,9 @@ impl<'p, 'a> Statements<'p, 'a> {
             bytes += part.len() + 4;
             parts.push(part);
             self.at += 1;
+            if is_alone {
+                break;
+            }
         }
         Ok((first..self.at, parts))
     }
@@ -200,41 +230,6 @@ impl Iterator for Statements<'_, '_> {
         let built = self.build();
         Some(built.and_then(|statement| self.fits(statement)))
     }
-}
-
-/// The condition that finds the row of a key; `None` if it cannot be written.
-pub(super) fn key_condition(table: &TargetTable, key: &Key) -> Option<String> {
-    condition(table, Image::Key(key)).ok()
-}
-
-fn condition(table: &TargetTable, image: Image<'_>) -> Result<String, ApplyError> {
-    let cells = match image {
-        Image::None => Vec::new(),
-        Image::Key(key) => match &table.identity {
-            TargetIdentity::Key(columns) => columns
-                .iter()
-                .copied()
-                .zip(key.values().map(Cell::Value))
-                .collect(),
-            TargetIdentity::WholeRow => Vec::new(),
-        },
-        Image::Row(row) => row.cells().iter().cloned().enumerate().collect(),
-    };
-    let mut parts = Vec::with_capacity(cells.len());
-    for (place, cell) in cells {
-        let column = &table.columns[place];
-        if column.generated == Generated::Virtual {
-            continue;
-        }
-        let name = quote_identifier(&column.name);
-        parts.push(match cell {
-            Cell::Null => format!("{name} IS NULL"),
-            Cell::Value(_) | Cell::Unchanged => {
-                format!("{name}={}", one_literal(table, place, &cell)?)
-            }
-        });
-    }
-    Ok(format!("({})", parts.join(" AND ")))
 }
 
 fn literals(
@@ -256,18 +251,33 @@ fn literals(
 
 fn one_literal(table: &TargetTable, column: usize, cell: &Cell) -> Result<String, ApplyError> {
     let column = &table.columns[column];
-    let refused = |why| ApplyError::Value {
-        table: table.name.clone(),
-        column: column.name.clone(),
-        why,
-    };
     match cell {
-        Cell::Null if !column.nullable => {
-            Err(refused("it is NULL, and the target's column is NOT NULL"))
-        }
+        Cell::Null if !column.nullable => Err(refused(
+            table,
+            column,
+            "it is NULL, and the target's column is NOT NULL",
+        )),
         Cell::Null => Ok("NULL".to_owned()),
         Cell::Value(field) => render::literal(column, field)
-            .map_err(|_bad| refused("its type cannot be written as SQL")),
-        Cell::Unchanged => Err(refused("the stream left it out")),
+            .map_err(|_bad| refused(table, column, "its type cannot be written as SQL")),
+        Cell::Unchanged => Err(refused(table, column, "the stream left it out")),
     }
+}
+
+/// Enumerations without a label, which servers have where a statement that was not strict wrote one
+/// that they did not know. Strict servers do not take them.
+fn empty_labels(table: &TargetTable, image: Image<'_>, columns: &[usize]) -> usize {
+    let Image::Row(row) = image else {
+        return 0;
+    };
+    let is_empty = |column: &Column, cell: &Cell| match (column.from, cell) {
+        (FieldType::Enum { .. }, Cell::Value(field)) => field.iter().all(|byte| *byte == 0),
+        _other => false,
+    };
+    let cells = columns
+        .iter()
+        .filter_map(|place| row.cells().get(*place).map(|cell| (place, cell)));
+    cells
+        .filter(|(place, cell)| is_empty(&table.columns[**place], cell))
+        .count()
 }

@@ -8,7 +8,7 @@ mod catalog;
 mod keys;
 
 use router::net::{Identity, NetShape};
-use router::{Cell, Change, Row};
+use router::{Cell, Change, Key, Row};
 
 use self::catalog::TableCatalog;
 pub(super) use self::catalog::read_cascades;
@@ -17,6 +17,7 @@ use super::convert::{Conversion, SideOf};
 use super::error::{ApplyError, Doing, TableError};
 use super::events::SourceColumn;
 use super::field::FieldType;
+use super::render;
 use crate::name::QualifiedName;
 use crate::wire::SqlConn;
 
@@ -55,6 +56,9 @@ pub(super) struct Column {
     /// The character set of the source's text; `None` for what is no text.
     pub(super) charset: Option<String>,
     pub(super) generated: Generated,
+    /// The character set of the target's text; `None` for what is no text.
+    pub(super) target_charset: Option<String>,
+    pub(super) notation: Notation,
     /// The type of the source's fields.
     pub(super) from: FieldType,
     pub(super) conversion: Conversion,
@@ -73,6 +77,28 @@ pub(super) struct TargetColumn {
     pub(super) generated: Generated,
     /// Of a vector on MySQL.
     pub(super) dimensions: Option<usize>,
+}
+
+/// How SQL writes values that row events know as bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Notation {
+    /// As their type has it.
+    Plain,
+    /// MariaDB's types, as text.
+    Uuid,
+    Inet4,
+    Inet6,
+}
+
+impl Notation {
+    fn of(data_type: &str) -> Self {
+        match data_type.to_ascii_lowercase().as_str() {
+            "uuid" => Self::Uuid,
+            "inet4" => Self::Inet4,
+            "inet6" => Self::Inet6,
+            _other => Self::Plain,
+        }
+    }
 }
 
 /// Whether a column's values are computed.
@@ -177,6 +203,20 @@ impl TargetTable {
         }
     }
 
+    /// A key with its values as text, for the operator.
+    pub(super) fn readable(&self, key: &Key) -> Option<Key> {
+        let TargetIdentity::Key(columns) = &self.identity else {
+            return None;
+        };
+        let values = columns.iter().zip(key.values()).map(|(column, field)| {
+            let text = render::readable(&self.columns[*column], &field).ok()?;
+            Some(Cell::Value(text.into()))
+        });
+        let cells: Vec<_> = values.collect::<Option<_>>()?;
+        let all: Vec<_> = (0..cells.len()).collect();
+        Key::of(&Row::new(cells), &all).ok()
+    }
+
     /// Names of the columns that identify a row, for messages.
     pub(super) fn key_column_names(&self) -> String {
         match &self.identity {
@@ -265,6 +305,8 @@ fn joined(
             .map(str::to_owned)
             .or_else(|| target.charset.clone()),
         generated: target.generated,
+        target_charset: target.charset.clone().filter(|charset| charset != "binary"),
+        notation: Notation::of(&target.shown_type),
         from: source.field,
         conversion,
     };

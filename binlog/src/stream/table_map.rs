@@ -163,8 +163,9 @@ fn collations(
     Ok(())
 }
 
+/// What has a sign to the servers; `YEAR` is among it.
 fn is_number(code: u8) -> bool {
-    matches!(code, 1..=5 | 8 | 9 | 246)
+    matches!(code, 1..=5 | 8 | 9 | 13 | 246)
 }
 
 /// `ENUM` and `SET` have the type byte of `CHAR` and their own in the metadata.

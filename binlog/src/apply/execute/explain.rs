@@ -53,14 +53,35 @@ pub(super) async fn refused(
     }
 }
 
-fn divergence(piece: &Piece<'_>, found: Found, row: Option<String>) -> ApplyError {
+/// What it means that a statement about these rows of `piece` did not find all of them.
+pub(super) async fn missing(
+    session: &Session,
+    piece: &Piece<'_>,
+    rows: Range<usize>,
+) -> ApplyError {
+    let pieces = std::slice::from_ref(piece);
+    let found = find(session, pieces, &[(0, rows)], Found::Missing).await;
+    divergence(piece, Found::Missing, found.and_then(|(_piece, row)| row))
+}
+
+fn divergence(piece: &Piece<'_>, found: Found, row: Option<Named>) -> ApplyError {
+    let (row, key) = row.map_or((None, None), |Named { row, key }| (Some(row), key));
     ApplyError::Divergence(Box::new(Divergence {
         table: piece.table.name.clone(),
         action: piece.action(),
         found,
         key_columns: piece.table.key_column_names(),
         row,
+        key,
     }))
+}
+
+/// A row by its key.
+struct Named {
+    /// As a condition.
+    row: String,
+    /// As text.
+    key: Option<Key>,
 }
 
 async fn find<'p, 'a>(
@@ -68,7 +89,7 @@ async fn find<'p, 'a>(
     pieces: &'p [Piece<'a>],
     slices: &[(usize, Range<usize>)],
     found: Found,
-) -> Option<(&'p Piece<'a>, Option<String>)> {
+) -> Option<(&'p Piece<'a>, Option<Named>)> {
     // Rows that the same statement deletes are in nobody's way.
     let mut deleted: HashSet<(u64, Key)> = HashSet::new();
     let mut looked = 0;
@@ -101,7 +122,12 @@ async fn find<'p, 'a>(
             }
             let condition = sql::key_condition(piece.table, &key)?;
             if presence(session, piece, &condition).await? == wrong {
-                return Some((piece, Some(condition)));
+                let key = piece.table.readable(&key);
+                let named = Named {
+                    row: condition,
+                    key,
+                };
+                return Some((piece, Some(named)));
             }
         }
     }

@@ -3,14 +3,15 @@
 use std::time::SystemTime;
 
 use super::explain;
-use crate::apply::compose::ForeignKeys;
+use crate::apply::compose::{ForeignKeys, RowsKind};
 use crate::apply::encode::Packer;
-use crate::apply::error::{ApplyError, Divergence, Doing, Found};
-use crate::apply::session::Session;
-use crate::apply::sql::{self, Affected};
+use crate::apply::error::{ApplyError, Doing};
+use crate::apply::session::{NOT_STRICT_MODE, STRICT_MODE, Session};
+use crate::apply::sql::{self, Affected, Statement};
 use crate::apply::step::WindowEnd;
 use crate::apply::target_table::Method;
 use crate::apply::work::Piece;
+use crate::wire::{SqlError, TextRow};
 
 /// Applies pieces in their order.
 pub(super) async fn apply(
@@ -43,8 +44,7 @@ async fn heed_foreign_keys(
     heed: &str,
 ) -> Result<(), ApplyError> {
     let sql = format!("SET SESSION foreign_key_checks = {heed}");
-    let done = session.conn.execute(&sql).await;
-    done.map(drop).map_err(|error| failed(piece, error))
+    command(session, piece, &sql).await
 }
 
 async fn row_events(
@@ -62,25 +62,19 @@ async fn row_events(
 }
 
 async fn statements(session: &Session, piece: &Piece<'_>) -> Result<(), ApplyError> {
-    let packet_max = session.packet_max;
-    let table = &piece.table.name;
-    for statement in sql::Statements::new(piece, packet_max) {
+    // What a delete has taken must be there again when the row that it missed is looked for.
+    let has_savepoint = piece.kind == RowsKind::Delete && piece.rows.len() > 1;
+    if has_savepoint {
+        command(session, piece, "SAVEPOINT before_deletes").await?;
+    }
+    for statement in sql::Statements::new(piece, session.packet_max) {
         let statement = statement?;
-        let done = match statement.affected {
-            Affected::Counted => {
-                let rows = session.conn.query(&statement.sql).await;
-                rows.map(|rows| rows.first().and_then(|row| row.parse(0).ok()).unwrap_or(0))
-            }
-            Affected::Rows | Affected::Any => {
-                let done = session.conn.execute(&statement.sql).await;
-                done.map(|done| done.affected_rows)
-            }
-        };
-        let slices = [(0, statement.rows.clone())];
+        let done = execute(session, piece, &statement).await?;
         let found = match done {
             Ok(found) => found,
             Err(error) => {
                 let pieces = std::slice::from_ref(piece);
+                let slices = [(0, statement.rows.clone())];
                 return Err(explain::refused(session, pieces, &slices, error).await);
             }
         };
@@ -90,18 +84,89 @@ async fn statements(session: &Session, piece: &Piece<'_>) -> Result<(), ApplyErr
             Affected::Any => true,
         };
         if !right {
-            return Err(ApplyError::Divergence(Box::new(Divergence {
-                table: table.clone(),
-                action: piece.action(),
-                found: Found::Missing,
-                key_columns: piece.table.key_column_names(),
-                // The rows that were there are gone by now.
-                row: None,
-            })));
+            if has_savepoint {
+                command(session, piece, "ROLLBACK TO SAVEPOINT before_deletes").await?;
+            }
+            return Err(explain::missing(session, piece, statement.rows).await);
         }
     }
     Ok(())
 }
+
+/// Executes one statement; gives the number of rows that it found.
+async fn execute(
+    session: &Session,
+    piece: &Piece<'_>,
+    statement: &Statement,
+) -> Result<Result<u64, SqlError>, ApplyError> {
+    Ok(match statement.affected {
+        Affected::Counted => {
+            let rows = session.conn.query(&statement.sql).await;
+            rows.map(|rows| u64::try_from(rows.len()).unwrap_or(u64::MAX))
+        }
+        Affected::Rows | Affected::Any if statement.empty_labels > 0 => {
+            with_empty_labels(session, piece, statement).await?
+        }
+        Affected::Rows | Affected::Any => {
+            let done = session.conn.execute(&statement.sql).await;
+            done.map(|done| done.affected_rows)
+        }
+    })
+}
+
+async fn command(session: &Session, piece: &Piece<'_>, sql: &str) -> Result<(), ApplyError> {
+    let done = session.conn.execute(sql).await;
+    done.map(drop).map_err(|error| failed(piece, error))
+}
+
+/// Executes a statement that a strict server refuses for the empty labels in it, and makes sure that
+/// it did nothing else that a strict server refuses.
+async fn with_empty_labels(
+    session: &Session,
+    piece: &Piece<'_>,
+    statement: &Statement,
+) -> Result<Result<u64, SqlError>, ApplyError> {
+    let conn = &session.conn;
+    let mode = |mode: &str| format!("SET SESSION sql_mode = '{mode}'");
+    command(session, piece, &mode(NOT_STRICT_MODE)).await?;
+    let done = conn.execute(&statement.sql).await;
+    let warnings = match &done {
+        Ok(_) => conn
+            .query("SHOW WARNINGS")
+            .await
+            .map_err(|error| failed(piece, error))?,
+        Err(_) => Vec::new(),
+    };
+    command(session, piece, &mode(STRICT_MODE)).await?;
+    let done = match done {
+        Ok(done) => done,
+        Err(error) => return Ok(Err(error)),
+    };
+    let of_labels = warnings
+        .iter()
+        .filter(|row| row.text(1) == Some(TRUNCATED))
+        .count();
+    // Others tell of what is deprecated, as notes or as warnings of these codes.
+    let is_harmless = |row: &TextRow| {
+        row.text(0) == Some("Note") || row.text(1).is_some_and(|code| HARMLESS.contains(&code))
+    };
+    let others = warnings
+        .iter()
+        .filter(|row| row.text(1) != Some(TRUNCATED) && !is_harmless(row))
+        .count();
+    if of_labels == statement.empty_labels && others == 0 {
+        return Ok(Ok(done.affected_rows));
+    }
+    Err(ApplyError::Value {
+        table: piece.table.name.clone(),
+        column: "an enumeration".to_owned(),
+        why: "a row has one without a label, and the target takes no such row as it is",
+    })
+}
+
+/// Codes of warnings: a value that was cut, and what may stand beside it.
+const TRUNCATED: &str = "1265";
+const HARMLESS: [&str; 4] = ["1287", "1681", "3719", "3778"];
 
 /// When the source committed, for the events' headers; now if that is not known.
 fn timestamp_s(end: Option<&WindowEnd>) -> u32 {
@@ -118,7 +183,7 @@ fn timestamp_s(end: Option<&WindowEnd>) -> u32 {
 }
 
 /// What the target's refusal of a change of `piece`'s table means, before its row is known.
-pub(super) fn failed(piece: &Piece<'_>, source: crate::wire::SqlError) -> ApplyError {
+pub(super) fn failed(piece: &Piece<'_>, source: SqlError) -> ApplyError {
     ApplyError::Server {
         doing: Doing::Change(piece.table.name.clone()),
         source,

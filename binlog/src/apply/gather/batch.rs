@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use router::Change;
-use router::net::{NetChange, NetTable};
+use router::net::{NetChange, NetError, NetTable};
 use router::window::Volume;
 
 use crate::apply::compose::ForeignKeys;
@@ -47,10 +47,7 @@ impl Batch {
         gathered
             .net
             .push(change)
-            .map_err(|error| ApplyError::History {
-                table: table.name.clone(),
-                error,
-            })?;
+            .map_err(|error| contradiction(table, error))?;
         self.volume.rows += 1;
         self.volume.bytes += bytes;
         Ok(bytes)
@@ -84,6 +81,14 @@ impl Batch {
     }
 }
 
+fn contradiction(table: &TargetTable, error: NetError) -> ApplyError {
+    ApplyError::History {
+        table: table.name.clone(),
+        key: error.key().and_then(|key| table.readable(key)),
+        error,
+    }
+}
+
 /// One change by itself.
 pub(super) fn alone(
     table: &Arc<TargetTable>,
@@ -98,10 +103,8 @@ pub(super) fn alone(
         },
         Change::Update { .. } | Change::Delete { .. } => {
             let mut net = NetTable::new(table.net_shape());
-            net.push(change).map_err(|error| ApplyError::History {
-                table: table.name.clone(),
-                error,
-            })?;
+            net.push(change)
+                .map_err(|error| contradiction(table, error))?;
             net.take()
         }
     };

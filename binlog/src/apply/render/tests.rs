@@ -14,6 +14,8 @@ fn column(from: FieldType, unsigned: bool, charset: Option<&str>) -> Column {
         unsigned,
         charset: charset.map(str::to_owned),
         generated: Generated::No,
+        target_charset: None,
+        notation: Notation::Plain,
         from,
         conversion: Conversion::between(side, side).unwrap(),
     }
@@ -94,5 +96,5 @@ fn text_is_told_with_its_character_set_and_bytes_without() {
     let latin1 = column(FieldType::VarChar { octets: 9 }, false, Some("latin1"));
     assert_eq!(literal(&latin1, b"\x01\xe9").unwrap(), "_latin1 x'e9'");
     assert_eq!(of(FieldType::Blob { prefix: 1 }, b"\x00"), "x''");
-    assert_eq!(of(FieldType::Bit { bits: 9 }, &[1, 0]), "x'0100'");
+    assert_eq!(of(FieldType::Bit { bits: 9 }, &[1, 0]), "256");
 }

@@ -10,4 +10,6 @@ mod pair;
 mod partial;
 mod resuming;
 mod rows;
+mod rows_by_sql;
 mod types;
+mod values_by_sql;

@@ -120,7 +120,13 @@ pub(super) async fn log_end(source: &SqlConn) -> Result<BinlogEnd, String> {
 /// An applier that ended, by itself or with the stream it read from.
 pub(super) fn of_apply(error: &ApplyError) -> Interruption {
     let may_pass = error.is_transient();
-    Interruption::of(may_pass, "applying changes stopped", error, BEGIN_AGAIN)
+    let key = error.key().map(|key| {
+        let values = key.values();
+        values
+            .map(|value| String::from_utf8_lossy(&value).into_owned())
+            .collect()
+    });
+    Interruption::of(may_pass, "applying changes stopped", error, BEGIN_AGAIN).with_key(key)
 }
 
 #[cfg(test)]

@@ -84,8 +84,9 @@ const AMONG_OTHER_CHANGES: Case = Case {
 const WITHOUT_A_KEY: Case = Case {
     tables: "CREATE TABLE p (u INT NULL, v INT, UNIQUE (u)) ENGINE=InnoDB;
         CREATE TABLE c (id INT PRIMARY KEY, u INT, FOREIGN KEY (u) REFERENCES p (u) ON DELETE CASCADE ON UPDATE CASCADE) ENGINE=InnoDB;
-        INSERT INTO p VALUES (1, 0), (2, 0), (NULL, 0), (4, 0); INSERT INTO c VALUES (1, 1), (2, 2), (3, NULL), (4, 4)",
-    changes: "UPDATE p SET u = 10, v = 1 WHERE u = 1; UPDATE p SET v = 2; DELETE FROM p WHERE u = 2; UPDATE p SET u = NULL WHERE u = 4",
+        INSERT INTO p VALUES (1, 0), (2, 0), (NULL, 0), (NULL, 0), (NULL, 0), (4, 0); INSERT INTO c VALUES (1, 1), (2, 2), (3, NULL), (4, 4)",
+    changes: "UPDATE p SET u = 10, v = 1 WHERE u = 1; UPDATE p SET v = 2; DELETE FROM p WHERE u = 2; UPDATE p SET u = NULL WHERE u = 4;
+        UPDATE p SET u = 7 WHERE u IS NULL LIMIT 1; DELETE FROM p WHERE u IS NULL LIMIT 1",
     names: &["p", "c"],
     left: "1\t10\n3\tNULL\n4\tNULL",
 };

@@ -228,6 +228,8 @@ async fn differ(source: Version, target: Version) {
         error.row().unwrap(),
         "(`k`=_utf8mb4 x'736563726574' AND `id`=1)"
     );
+    let key: Vec<_> = error.key().unwrap().values().collect();
+    assert_eq!(key, ["secret", "1"]);
     assert_eq!(
         pair.target.sql_in("d", "SELECT v FROM t").unwrap(),
         "0",
@@ -244,4 +246,6 @@ async fn differ(source: Version, target: Version) {
         "{error}"
     );
     assert_eq!(error.row().unwrap(), "(`k`=_utf8mb4 x'78' AND `id`=7)");
+    let key: Vec<_> = error.key().unwrap().values().collect();
+    assert_eq!(key, ["x", "7"]);
 }
