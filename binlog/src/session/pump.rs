@@ -30,6 +30,7 @@ use super::command::Command;
 use super::fatal::Fatal;
 
 use super::limits::{REQUESTS_MAX, SCRATCH_BYTES, WAITING_BYTES_MAX, WARNINGS_PATIENCE};
+use super::outcome::Outcome;
 use super::pulse::{EofStyle, LocalFile, Origin, Pulse};
 use super::registry::{Entry, Request, SessionState, When};
 use super::statements::Statements;
@@ -141,6 +142,8 @@ pub(super) struct Pump {
     pub(super) variables: Names,
     /// Names of user-level locks in its statements, likewise.
     pub(super) locks: Names,
+    /// What the client's last statement left, while questions of ours stand between it and the next.
+    pub(super) outcome: Option<Outcome>,
     local_file: LocalFile,
     /// The number of the next packet of ours, were we to say something to the client.
     sequence: u8,
@@ -217,6 +220,7 @@ impl Pump {
             last_words: Words::default(),
             variables: Names::default(),
             locks: Names::default(),
+            outcome: None,
             local_file: beginning.local_file,
             sequence: 0,
             entry: beginning.entry,
@@ -402,6 +406,7 @@ impl Pump {
         self.last_words = Words::default();
         self.variables = Names::default();
         self.locks = Names::default();
+        self.outcome = None;
     }
 
     /// The sockets and what the client is still to get.

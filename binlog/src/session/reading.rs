@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::answer::Rows;
 use super::fatal::Fatal;
 use super::limits::VARIABLES_MAX;
+use super::outcome::{OUTCOME, Outcome};
 use super::outside::{self, OfAllSoon, Outside};
 use super::pump::Pump;
 use super::question;
@@ -81,12 +82,23 @@ impl StateReader<'_> {
             Known::No => None,
         };
         let lists = question::lists_user_variables(version);
-        let mut questions = vec![question::COUNTERS, question::VARIABLES, question::BASICS];
+        let mut questions = vec![
+            OUTCOME,
+            question::COUNTERS,
+            question::VARIABLES,
+            question::BASICS,
+        ];
         if lists == Known::Yes {
             questions.push(question::MARIADB_USER_VARIABLES);
         }
         let mut answers = self.ask_all(&questions).await?.into_iter();
         let mut answer = || answers.next().unwrap_or_default();
+        let outcome = Outcome::read(&answer());
+        // If it is known already, nobody has run anything since but we.
+        self.pump.outcome = match (self.pump.outcome, outcome) {
+            (Some(known), Some(read)) => Some(known.or(read)),
+            (known, read) => known.or(read),
+        };
         let counters = Counters::read(&answer());
         self.reading.replay.settings = state::settings(&answer(), &globals);
         self.basics(&answer());

@@ -7,6 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::super::command::{Command, code};
 use super::super::fatal::Fatal;
 use super::super::limits::SCRATCH_BYTES;
+use super::super::outcome::Outcome;
 use super::super::packet::{HEADER_BYTES, Header};
 use super::super::pulse::{LocalFile, Origin, Prepared, Seen};
 use super::super::registry::SessionState;
@@ -182,14 +183,15 @@ impl Pump {
         }
     }
 
-    /// Asks the server for its status flags, between two commands of the client. A ping changes
-    /// nothing that a client could ask for after an error.
+    /// Asks the server for its status flags, between two commands of the client. Of what a client
+    /// could ask for after an error, a ping changes `ROW_COUNT()` alone.
     fn ask_for_status(&mut self) {
         let pushed = self
             .pulse
             .client(Command::Simple, Origin::Own, LocalFile::MustNotAsk);
         if pushed.is_ok() {
             super::super::packet::put(&[code::PING], 0, &mut self.up.backlog);
+            self.outcome = Some(Outcome::failed());
         }
     }
 

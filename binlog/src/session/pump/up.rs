@@ -11,7 +11,8 @@ use super::super::command::{self, Command, code};
 use super::super::fatal::Fatal;
 use super::super::kill;
 use super::super::limits::{LOGIN_PACKET_BYTES_MAX, WHOLE_BYTES_MAX};
-use super::super::packet::{FRAME_FULL, HEADER_BYTES, Header};
+use super::super::outcome::Outcome;
+use super::super::packet::{self, FRAME_FULL, HEADER_BYTES, Header};
 use super::super::pulse::{LocalFile, Origin};
 use super::super::registry::SessionState;
 use super::super::text::{self, Words};
@@ -333,6 +334,11 @@ impl Pump {
     /// Notes a command that passes.
     fn pass(&mut self, command: Command, header: Header, payload: &[u8]) -> Result<Verdict, Fatal> {
         self.body = Body::Opaque;
+        let outcome = if matches!(command, Command::Close { .. } | Command::LongData { .. }) {
+            None
+        } else {
+            self.outcome.take()
+        };
         if command == Command::ChangeUser {
             let frame = usize::try_from(header.frame_bytes()).unwrap_or(usize::MAX);
             self.sequence = 1;
@@ -360,7 +366,13 @@ impl Pump {
             | Command::Quit
             | Command::Refused(_) => LocalFile::MustNotAsk,
         };
-        let replaced = self.replacement(command, header, payload)?;
+        let told = outcome
+            .filter(|_outcome| command == Command::Query)
+            .and_then(|outcome| self.tell_outcome(outcome, header, payload));
+        let replaced = match told {
+            Some(told) => Some(told),
+            None => self.replacement(command, header, payload)?,
+        };
         if let Command::Close { statement } = command {
             self.statements.close(statement);
         }
@@ -472,6 +484,27 @@ impl Pump {
             | Command::Quit
             | Command::Refused(_) => Ok(None),
         }
+    }
+
+    /// The statement with what the one before it left, if it asks for that.
+    fn tell_outcome(
+        &mut self,
+        outcome: Outcome,
+        header: Header,
+        payload: &[u8],
+    ) -> Option<Verdict> {
+        let is_whole = u32::try_from(payload.len()) == Ok(header.length) && !header.continues();
+        let sql = payload
+            .strip_prefix(&[code::QUERY])
+            .filter(|_sql| is_whole)?;
+        let mut told = BytesMut::new();
+        told.put_u8(code::QUERY);
+        told.extend_from_slice(&outcome.tell(sql)?);
+        let mut with = BytesMut::with_capacity(HEADER_BYTES + told.len());
+        packet::put(&told, header.sequence, &mut with);
+        self.sequence = header.sequence.wrapping_add(1);
+        let drop = HEADER_BYTES + payload.len();
+        Some(Verdict::Replace { drop, with })
     }
 
     fn replace_id(&mut self, id: u32, header: Header, payload: &[u8]) -> Verdict {

@@ -10,6 +10,7 @@ mod locks;
 mod logins;
 mod moving;
 mod outcome;
+mod outcome_told;
 mod protocol;
 mod tls;
 mod users;
