@@ -13,7 +13,7 @@ const MUST: [(&str, &str); 1] = [(
 )];
 
 /// They should be equal: new sessions would behave otherwise.
-const NOTICED: [&str; 17] = [
+const NOTICED: [&str; 20] = [
     "sql_mode",
     "time_zone",
     "system_time_zone",
@@ -31,6 +31,9 @@ const NOTICED: [&str; 17] = [
     "innodb_rollback_on_timeout",
     "group_concat_max_len",
     "init_connect",
+    "mandatory_roles",
+    "activate_all_roles_on_login",
+    "partial_revokes",
 ];
 
 /// The target should have as much as the source.

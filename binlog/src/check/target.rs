@@ -132,17 +132,38 @@ pub(super) struct Account {
     host: String,
     /// How it logs in.
     plugin: String,
+    password: Password,
 }
+
+/// Whether an account has a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Password {
+    Set,
+    /// None is asked for, which every server can do.
+    Empty,
+}
+
+/// Methods that ask for a password; other ones need none and may still be missing.
+const BY_PASSWORD: [&str; 3] = [
+    "mysql_native_password",
+    "caching_sha2_password",
+    "sha256_password",
+];
 
 /// The source's accounts, without those that servers make for themselves.
 pub(super) async fn accounts_of(source: &Server) -> Result<Vec<Account>, Failed> {
+    let is_new = source.version.is_mysql_at_least(5, 7, 6);
+    let verifier = match is_new {
+        true => "COALESCE(authentication_string, '')",
+        false => "CONCAT(COALESCE(Password, ''), COALESCE(authentication_string, ''))",
+    };
     let rows = source
-        .rows(
-            "SELECT User, Host, plugin FROM mysql.user
+        .rows(&format!(
+            "SELECT User, Host, plugin, {verifier} = '' FROM mysql.user
              WHERE User NOT IN ('', 'root', 'mysql', 'mariadb.sys', 'mysql.sys', 'mysql.session',
                                 'mysql.infoschema', 'debian-sys-maint', 'PUBLIC') AND Host <> ''
-             ORDER BY 1, 2",
-        )
+             ORDER BY 1, 2"
+        ))
         .await
         .map_err(Failed::sql("reading the accounts"))?;
     let account = |row: &crate::wire::TextRow| {
@@ -151,10 +172,15 @@ pub(super) async fn accounts_of(source: &Server) -> Result<Vec<Account>, Failed>
             None | Some("") => "mysql_native_password",
             Some(plugin) => plugin,
         };
+        let is_empty = row.text(3) == Some("1") && BY_PASSWORD.contains(&plugin);
         Account {
             user: user.to_owned(),
             host: host.to_owned(),
             plugin: plugin.to_owned(),
+            password: match is_empty {
+                true => Password::Empty,
+                false => Password::Set,
+            },
         }
     };
     Ok(rows.iter().map(account).collect())
@@ -172,6 +198,7 @@ pub(super) async fn accounts(
     let ready = may_log_in(target).await?;
     let lost: Vec<String> = accounts
         .iter()
+        .filter(|account| account.password == Password::Set)
         .filter(|account| !plugins.contains(&account.plugin))
         .filter(|account| !ready.contains(&format!("{}@{}", account.user, account.host)))
         .map(|account| format!("{}@{} ({})", account.user, account.host, account.plugin))

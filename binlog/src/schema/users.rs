@@ -46,6 +46,8 @@ impl Account {
     fn quoted(&self, flavour: Flavour) -> String {
         let user = quote_identifier(&self.user);
         match (flavour, self.kind) {
+            // In backticks it would be a role of that name.
+            (Flavour::MariaDb, AccountKind::Role) if self.user == "PUBLIC" => self.user.clone(),
             (Flavour::MariaDb, AccountKind::Role) => user,
             (Flavour::MySql, AccountKind::Role) if self.host.is_empty() => format!("{user}@`%`"),
             (Flavour::MariaDb | Flavour::MySql, AccountKind::User)

@@ -8,7 +8,7 @@ use super::{Account, AccountKind, accounts_of, is_among, record_undo};
 use crate::name::quote_literal;
 use crate::schema::error::SchemaError;
 use crate::schema::sql::{Token, TokenKind, joined, tokens};
-use crate::version::Flavour;
+use crate::version::{Flavour, ServerVersion};
 use crate::wire::SqlConn;
 
 /// The account exists, by the answer to CREATE USER.
@@ -108,6 +108,7 @@ async fn creating(
     }
     let definition = definition_of(source, account).await?;
     let proof = proof_of(&definition);
+    let conditions = conditions_of(&definition, target.version());
     let known = match &proof {
         Proof::Nothing => true,
         Proof::Verifier { plugin, .. } => plugins.contains(&plugin.to_ascii_lowercase()),
@@ -123,12 +124,19 @@ async fn creating(
             "account {account} logs in by {method}, which the target does not know; it was made \
              locked there: ALTER USER .. IDENTIFIED BY .. ACCOUNT UNLOCK"
         ));
-        return Ok(format!("CREATE USER {name} ACCOUNT LOCK"));
+        let lock = if conditions.ends_with(LOCKED) {
+            ""
+        } else {
+            LOCKED
+        };
+        return Ok(format!("CREATE USER {name}{conditions}{lock}"));
     }
-    if from == to {
+    // An empty password is the same in every method.
+    let has_method = method_of(&definition).is_none_or(|method| plugins.contains(&method));
+    if from == to && has_method {
         return Ok(without_default_role(&definition));
     }
-    Ok(match (&proof, to) {
+    let made = match (&proof, to) {
         (Proof::Verifier { plugin, literal }, Flavour::MySql) => {
             let plugin = quote_literal(plugin);
             format!("CREATE USER {name} IDENTIFIED WITH {plugin} AS {literal}")
@@ -139,8 +147,87 @@ async fn creating(
         (Proof::Nothing | Proof::Other(_), Flavour::MySql | Flavour::MariaDb) => {
             format!("CREATE USER {name}")
         }
-    })
+    };
+    Ok(made + &conditions)
 }
+
+/// Nobody logs in.
+const LOCKED: &str = " ACCOUNT LOCK";
+
+/// What every server counts.
+const LIMITS: [&str; 4] = [
+    "MAX_QUERIES_PER_HOUR",
+    "MAX_UPDATES_PER_HOUR",
+    "MAX_CONNECTIONS_PER_HOUR",
+    "MAX_USER_CONNECTIONS",
+];
+
+/// The method that a definition names.
+fn method_of(definition: &str) -> Option<String> {
+    let all = tokens(definition);
+    let mut meaning = all.iter().filter(|token| token.is_meaning());
+    meaning.find(|token| token.is_word("IDENTIFIED"))?;
+    let with = meaning.next()?;
+    if !with.is_word("WITH") {
+        return None;
+    }
+    let name = meaning.next()?.text.trim_matches(['\'', '`', '"']);
+    Some(name.to_ascii_lowercase())
+}
+
+/// What a definition asks of whoever logs in, in words that both flavours have: encryption, limits,
+/// a password that has expired, a lock.
+fn conditions_of(definition: &str, to: ServerVersion) -> String {
+    if !(to.is_mariadb_at_least(10, 4, 2) || to.is_mysql_at_least(5, 7, 6)) {
+        return String::new();
+    }
+    let all = tokens(definition);
+    let meaning: Vec<&Token<'_>> = all.iter().filter(|token| token.is_meaning()).collect();
+    let is = |at: usize, word: &str| meaning.get(at).is_some_and(|token| token.is_word(word));
+    let text = |at: usize| meaning.get(at).map_or("", |token| token.text);
+    let mut encryption = String::new();
+    let mut limits = String::new();
+    let mut expiry = String::new();
+    let mut lock = "";
+    for at in 0..meaning.len() {
+        // PASSWORD REQUIRE CURRENT is about changing it.
+        let is_required = is(at, "REQUIRE") && !is(at + 1, "CURRENT");
+        if is_required && !is(at + 1, "NONE") {
+            let rest = meaning.get(at + 1..).unwrap_or_default().iter();
+            let ends = ["WITH", "PASSWORD", "ACCOUNT", "DEFAULT"];
+            let words: Vec<&str> = rest
+                .take_while(|token| !ends.iter().any(|end| token.is_word(end)))
+                .map(|token| token.text)
+                .collect();
+            encryption = format!(" REQUIRE {}", words.join(" "));
+        } else if LIMITS.iter().any(|limit| is(at, limit)) {
+            limits.push_str(if limits.is_empty() { " WITH " } else { " " });
+            limits.push_str(&format!("{} {}", text(at), text(at + 1)));
+        } else if is(at, "PASSWORD") && is(at + 1, "EXPIRE") && !is(at + 2, "DEFAULT") {
+            expiry = " PASSWORD EXPIRE".to_owned();
+            if is(at + 2, "NEVER") {
+                expiry.push_str(" NEVER");
+            } else if is(at + 2, "INTERVAL") {
+                expiry.push_str(&format!(" INTERVAL {} DAY", text(at + 3)));
+            }
+        } else if is(at, "ACCOUNT") && is(at + 1, "LOCK") {
+            lock = LOCKED;
+        }
+    }
+    format!("{encryption}{limits}{expiry}{lock}")
+}
+
+/// The same out of the table that older servers keep accounts in.
+const OLD_CONDITIONS: &str = "CONCAT(
+    CASE ssl_type WHEN '' THEN '' WHEN 'ANY' THEN ' REQUIRE SSL' WHEN 'X509' THEN ' REQUIRE X509'
+        ELSE CONCAT(' REQUIRE', IF(ssl_cipher = '', '', CONCAT(' CIPHER ', QUOTE(ssl_cipher))),
+                    IF(x509_issuer = '', '', CONCAT(' ISSUER ', QUOTE(x509_issuer))),
+                    IF(x509_subject = '', '', CONCAT(' SUBJECT ', QUOTE(x509_subject)))) END,
+    IF(max_questions + max_updates + max_connections + max_user_connections = 0, '',
+       CONCAT(' WITH MAX_QUERIES_PER_HOUR ', max_questions, ' MAX_UPDATES_PER_HOUR ', max_updates,
+              ' MAX_CONNECTIONS_PER_HOUR ', max_connections,
+              ' MAX_USER_CONNECTIONS ', max_user_connections)),
+    IF(password_expired = 'Y', ' PASSWORD EXPIRE', ''))";
 
 /// What the source says made the account.
 async fn definition_of(source: &SqlConn, account: &Account) -> Result<String, SchemaError> {
@@ -160,7 +247,7 @@ async fn definition_of(source: &SqlConn, account: &Account) -> Result<String, Sc
             });
     }
     let query = format!(
-        "SELECT plugin, Password, authentication_string FROM mysql.user
+        "SELECT plugin, Password, authentication_string, {OLD_CONDITIONS} FROM mysql.user
          WHERE User = {} AND Host = {}",
         quote_literal(&account.user),
         quote_literal(&account.host)
@@ -177,11 +264,12 @@ async fn definition_of(source: &SqlConn, account: &Account) -> Result<String, Sc
         cell(0)
     };
     let verifier = if cell(1).is_empty() { cell(2) } else { cell(1) };
+    let conditions = cell(3);
     Ok(if verifier.is_empty() {
-        format!("CREATE USER {name}")
+        format!("CREATE USER {name}{conditions}")
     } else {
         let (plugin, verifier) = (quote_literal(&plugin), quote_literal(&verifier));
-        format!("CREATE USER {name} IDENTIFIED WITH {plugin} AS {verifier}")
+        format!("CREATE USER {name} IDENTIFIED WITH {plugin} AS {verifier}{conditions}")
     })
 }
 
@@ -313,6 +401,36 @@ mod tests {
             ("CREATE USER `IDENTIFIED`@`%`", Proof::Nothing),
         ] {
             assert_eq!(proof_of(definition), proof, "{definition}");
+        }
+    }
+
+    #[test]
+    fn what_an_account_must_fulfil_is_said_in_words_of_both() {
+        let to = |text: &str| ServerVersion::parse(text).unwrap();
+        for (definition, conditions) in [
+            (
+                "CREATE USER `a`@`%` IDENTIFIED WITH 'caching_sha2_password' AS 0x24 REQUIRE SSL \
+                 WITH MAX_QUERIES_PER_HOUR 5 MAX_USER_CONNECTIONS 2 PASSWORD EXPIRE INTERVAL 9 DAY \
+                 ACCOUNT LOCK PASSWORD HISTORY DEFAULT PASSWORD REUSE INTERVAL DEFAULT",
+                " REQUIRE SSL WITH MAX_QUERIES_PER_HOUR 5 MAX_USER_CONNECTIONS 2 PASSWORD EXPIRE \
+                 INTERVAL 9 DAY ACCOUNT LOCK",
+            ),
+            (
+                "CREATE USER `a`@`%` IDENTIFIED WITH 'x' REQUIRE NONE PASSWORD EXPIRE DEFAULT \
+                 ACCOUNT UNLOCK PASSWORD HISTORY DEFAULT PASSWORD REQUIRE CURRENT DEFAULT",
+                "",
+            ),
+            (
+                "CREATE USER `a`@`%` IDENTIFIED BY PASSWORD '*AB' REQUIRE ISSUER 'ACCOUNT LOCK' \
+                 SUBJECT 's' WITH MAX_STATEMENT_TIME 3.000000 MAX_UPDATES_PER_HOUR 1 ACCOUNT LOCK \
+                 PASSWORD EXPIRE",
+                " REQUIRE ISSUER 'ACCOUNT LOCK' SUBJECT 's' WITH MAX_UPDATES_PER_HOUR 1 PASSWORD \
+                 EXPIRE ACCOUNT LOCK",
+            ),
+        ] {
+            assert_eq!(conditions_of(definition, to("9.7.0")), conditions);
+            assert_eq!(conditions_of(definition, to("11.8.6-MariaDB")), conditions);
+            assert_eq!(conditions_of(definition, to("5.6.24")), "");
         }
     }
 

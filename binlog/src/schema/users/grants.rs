@@ -10,6 +10,9 @@ use crate::schema::sql::{Token, joined, tokens};
 use crate::version::{Flavour, ServerVersion};
 use crate::wire::SqlConn;
 
+/// Whoever logs in, on MariaDB.
+const EVERYBODY: &str = "PUBLIC";
+
 /// Gives the target's accounts what they may do on the source. Gives warnings.
 ///
 /// # Errors
@@ -21,19 +24,35 @@ pub async fn copy_grants(source: &SqlConn, target: &SqlConn) -> Result<Vec<Strin
     for account in accounts_of(source, Side::Source).await? {
         // Whoever administers the target may do what he does there.
         let is_kept = account.is_reserved() || account.user == "root" || account.user.is_empty();
-        if is_kept || !is_among(&account, &there) {
+        let is_everybody = account.user == EVERYBODY && account.kind == AccountKind::Role;
+        if is_everybody && !target.version().is_mariadb_at_least(10, 11, 0) {
+            warnings.push(
+                "what is granted to PUBLIC, which the target does not have, was not carried; grant \
+                 it to the accounts that need it"
+                    .to_owned(),
+            );
             continue;
         }
-        let before: HashSet<String> = grants_of(target, Side::Target, &account)
-            .await?
-            .into_iter()
-            .collect();
+        if !is_everybody && (is_kept || !is_among(&account, &there)) {
+            continue;
+        }
+        // A server where nothing was granted to everybody has nothing to show.
+        let before = match grants_of(target, Side::Target, &account).await {
+            Err(_) if is_everybody => Vec::new(),
+            found => found?,
+        };
+        let before: HashSet<String> = before.into_iter().collect();
         for line in grants_of(source, Side::Source, &account).await? {
             if before.contains(&line) {
                 continue;
             }
             let grant = Grant::parse(&line, source.version(), target.version(), &known);
-            if !grant.dropped.is_empty() {
+            if grant.is_lost_revoke(&line) {
+                warnings.push(format!(
+                    "{account} may do more on the target, which has no partial revokes: {}",
+                    grant.dropped.join(", ")
+                ));
+            } else if !grant.dropped.is_empty() {
                 warnings.push(format!(
                     "{account} has privileges that the target does not know: {}",
                     grant.dropped.join(", ")
@@ -50,7 +69,18 @@ pub async fn copy_grants(source: &SqlConn, target: &SqlConn) -> Result<Vec<Strin
                     let what = format!("granting to {account}");
                     return Err(SchemaError::sql(Side::Target, what)(error));
                 };
-                warnings.push(format!("not granted to {account} on the target: {server}"));
+                warnings.push(match &grant.what {
+                    What::Verbatim(_) => format!(
+                        "{account} may do more on the target: it did not take a partial revoke \
+                         ({server}); SET PERSIST partial_revokes = ON there and run it again: {line}"
+                    ),
+                    What::Privileges { .. }
+                    | What::Roles(_)
+                    | What::DefaultRole(_)
+                    | What::Nothing => {
+                        format!("not granted to {account} on the target: {server}")
+                    }
+                });
             }
         }
         set_default_roles(source, target, &account, &mut warnings).await?;
@@ -193,6 +223,11 @@ impl Grant {
             });
         }
         grant
+    }
+
+    /// Whether this would take something away, and cannot.
+    fn is_lost_revoke(&self, line: &str) -> bool {
+        !self.dropped.is_empty() && line.starts_with("REVOKE ")
     }
 
     fn statement(&self, account: &Account, flavour: Flavour) -> Option<String> {

@@ -234,7 +234,9 @@ async fn collations_and_log_ins_of_the_other_flavour_are_named() {
         .unwrap();
     for (server, name) in [(&source, "maria"), (&target, "mine")] {
         server
-            .run(&format!("CREATE USER {name}@'%'"))
+            .run(&format!(
+                "CREATE USER {name}@'%' IDENTIFIED BY 'p', {name}_open@'%'"
+            ))
             .await
             .unwrap();
     }
@@ -242,12 +244,15 @@ async fn collations_and_log_ins_of_the_other_flavour_are_named() {
     fails_with(&found, &["utf8mb4_uca1400"]);
     let warns = of(Level::Warn, &found).join("\n");
     assert!(warns.contains("maria@% (mysql_native_password)"), "{warns}");
+    // No password is none in every method.
+    assert!(!warns.contains("maria_open@%"), "{warns}");
     // It stands on the target already.
     assert!(!warns.contains("app@%"), "{warns}");
 
     let found = findings(&target, &source, &options()).await;
     let warns = of(Level::Warn, &found).join("\n");
     assert!(warns.contains("mine@% (caching_sha2_password)"), "{warns}");
+    assert!(!warns.contains("mine_open@%"), "{warns}");
 }
 
 #[tokio::test]

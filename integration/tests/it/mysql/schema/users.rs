@@ -79,3 +79,118 @@ async fn an_account_whose_method_the_target_lacks_is_made_locked_and_named() {
     let grants = pair.target.sql("SHOW GRANTS FOR app@'%'").unwrap();
     assert!(grants.contains("GRANT SELECT ON `shop`.*"), "{grants}");
 }
+
+/// What an account must fulfil holds on the target, in each direction.
+async fn conditions_hold(from: Version, to: Version) {
+    let pair = Pair::start(from, to).await;
+    let limits = "REQUIRE SSL WITH MAX_QUERIES_PER_HOUR 50 MAX_USER_CONNECTIONS 3";
+    let mut script = "CREATE DATABASE shop;\n".to_owned();
+    if from == Version::MySql56 {
+        script.push_str(&format!(
+            "CREATE USER tied@'%'; GRANT USAGE ON *.* TO tied@'%' {limits};"
+        ));
+    } else {
+        script.push_str(&format!(
+            "CREATE USER tied@'%' {limits} PASSWORD EXPIRE NEVER;
+             CREATE USER shut@'%' ACCOUNT LOCK; CREATE USER old@'%' PASSWORD EXPIRE;
+             CREATE ROLE lonely;"
+        ));
+    }
+    pair.source.script("", &script).unwrap();
+    pair.copy().await;
+    let shown = |account: &str| pair.target.sql(&format!("SHOW CREATE USER {account}"));
+    let tied = shown("tied@'%'").unwrap();
+    for words in [
+        "REQUIRE SSL",
+        "MAX_QUERIES_PER_HOUR 50",
+        "MAX_USER_CONNECTIONS 3",
+    ] {
+        assert!(tied.contains(words), "{tied}");
+    }
+    if from == Version::MySql56 {
+        return;
+    }
+    assert!(tied.contains("PASSWORD EXPIRE NEVER"), "{tied}");
+    assert!(shown("shut@'%'").unwrap().contains("ACCOUNT LOCK"));
+    let old = shown("old@'%'").unwrap();
+    let expires = old.contains("PASSWORD EXPIRE") && !old.contains("PASSWORD EXPIRE DEFAULT");
+    assert!(expires, "{old}");
+    if !from.is_mariadb() {
+        // MySQL tells roles from accounts by their being granted.
+        assert!(shown("lonely@'%'").unwrap().contains("ACCOUNT LOCK"));
+    }
+}
+
+#[tokio::test]
+async fn conditions_of_accounts_hold_from_mysql_5_6_on_9_7() {
+    conditions_hold(Version::MySql56, Version::MySql97).await;
+}
+
+#[tokio::test]
+async fn conditions_of_accounts_hold_from_mysql_9_7_on_mariadb() {
+    conditions_hold(Version::MySql97, Version::MariaDb118).await;
+}
+
+#[tokio::test]
+async fn conditions_of_accounts_hold_from_mariadb_on_mysql_9_7() {
+    conditions_hold(Version::MariaDb118, Version::MySql97).await;
+}
+
+#[tokio::test]
+async fn conditions_of_accounts_hold_on_mysql_9_7() {
+    conditions_hold(Version::MySql97, Version::MySql97).await;
+}
+
+/// What everybody may do, everybody may do on the target.
+#[tokio::test]
+async fn grants_to_public_are_carried_between_mariadbs_and_named_towards_mysql() {
+    for to in [Version::MariaDb118, Version::MySql97] {
+        let pair = Pair::start(Version::MariaDb1011, to).await;
+        let script = "CREATE DATABASE shop CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci; \
+                      GRANT SELECT ON shop.* TO PUBLIC;";
+        pair.source.script("", script).unwrap();
+        let copy = pair.initial(binlog::schema::initial::InitialOptions::new("t1"));
+        super::done(copy.run().await);
+        if to.is_mariadb() {
+            let show = "SHOW GRANTS FOR PUBLIC";
+            assert_eq!(
+                pair.source.sql(show).unwrap(),
+                pair.target.sql(show).unwrap()
+            );
+        } else {
+            let warnings = copy.warnings().join("\n");
+            assert!(warnings.contains("granted to PUBLIC"), "{warnings}");
+        }
+    }
+}
+
+/// What is taken back in part must not come back.
+#[tokio::test]
+async fn partial_revokes_are_carried_or_named() {
+    for (on, to) in [
+        ("ON", Version::MySql97),
+        ("OFF", Version::MySql97),
+        ("OFF", Version::MariaDb118),
+    ] {
+        let pair = Pair::start(Version::MySql97, to).await;
+        let script = "CREATE DATABASE shop; SET GLOBAL partial_revokes = ON; CREATE USER app@'%'; \
+                      GRANT SELECT ON *.* TO app@'%'; REVOKE SELECT ON mysql.* FROM app@'%';";
+        pair.source.script("", script).unwrap();
+        if !to.is_mariadb() {
+            let set = format!("SET GLOBAL partial_revokes = {on}");
+            pair.target.sql(&set).unwrap();
+        }
+        let copy = pair.initial(binlog::schema::initial::InitialOptions::new("t1"));
+        super::done(copy.run().await);
+        let warnings = copy.warnings().join("\n");
+        let show = "SHOW GRANTS FOR app@'%'";
+        if on == "ON" {
+            assert_eq!(
+                pair.source.sql(show).unwrap(),
+                pair.target.sql(show).unwrap()
+            );
+        } else {
+            assert!(warnings.contains("app@% may do more"), "{warnings}");
+        }
+    }
+}
