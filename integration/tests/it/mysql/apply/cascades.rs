@@ -100,11 +100,15 @@ const CASES: [Case; 5] = [
 ];
 
 async fn happen_once(source: Version, target: Version, method: Method) {
+    these_happen_once(source, target, method, &CASES).await;
+}
+
+async fn these_happen_once(source: Version, target: Version, method: Method, cases: &[Case]) {
     let mut pair = Pair::start(source, target).await;
     if method == Method::Sql {
         pair.without_row_events().await;
     }
-    for case in CASES {
+    for case in cases {
         pair.both(case.tables).await;
         if method == Method::RowEvents {
             // What a cascade does fires no trigger, here or there.
@@ -158,6 +162,50 @@ async fn cascades_happen_once_by_sql_from_mariadb_1011_on_mariadb_118() {
 #[tokio::test]
 async fn cascades_happen_once_from_mariadb_118_on_mysql_97() {
     happen_once(Version::MariaDb118, Version::MySql97, Method::RowEvents).await;
+}
+
+/// Those that MySQL 9.7 does itself.
+const OF_MYSQL_97: [Case; 4] = [SET_NULL, OF_ITSELF, AMONG_OTHER_CHANGES, WITHOUT_A_KEY];
+
+#[tokio::test]
+async fn cascades_happen_once_by_sql_from_mysql_56_on_mysql_97() {
+    let (source, target) = (Version::MySql56, Version::MySql97);
+    these_happen_once(source, target, Method::Sql, &OF_MYSQL_97).await;
+}
+
+#[tokio::test]
+async fn cascades_happen_once_by_sql_from_mariadb_118_on_mysql_97() {
+    let (source, target) = (Version::MariaDb118, Version::MySql97);
+    these_happen_once(source, target, Method::Sql, &OF_MYSQL_97).await;
+}
+
+/// This source logs what its cascades do.
+#[tokio::test]
+async fn cascades_that_are_logged_happen_once_by_sql_on_mysql_97() {
+    let (source, target) = (Version::MySql97, Version::MySql97);
+    these_happen_once(source, target, Method::Sql, &OF_MYSQL_97).await;
+}
+
+#[tokio::test]
+async fn cascades_that_are_logged_happen_once_on_mariadb_118() {
+    let (source, target) = (Version::MySql97, Version::MariaDb118);
+    these_happen_once(source, target, Method::RowEvents, &OF_MYSQL_97).await;
+}
+
+#[tokio::test]
+async fn a_cascade_that_the_target_refuses_stops_with_its_table_and_the_reason() {
+    let mut pair = Pair::start(Version::MySql56, Version::MySql97).await;
+    pair.without_row_events().await;
+    pair.both(SEVERAL_LEVELS.tables).await;
+    pair.change(SEVERAL_LEVELS.changes);
+    let error = Box::pin(pair.apply()).await.unwrap_err();
+    assert!(!error.is_transient(), "{error:?}");
+    assert!(error.to_string().contains("d.a"), "{error}");
+    let refused =
+        matches!(&error, ApplyError::Server { source, .. } if source.code() == Some(1452));
+    assert!(refused, "{error:?}");
+    let ids = pair.target.sql_in("d", "SELECT GROUP_CONCAT(id) FROM a");
+    assert_eq!(ids.unwrap(), "1,2,3,4", "nothing is committed");
 }
 
 const FAMILY: &str = "CREATE TABLE p (id INT PRIMARY KEY) ENGINE=InnoDB;
