@@ -54,8 +54,7 @@ impl Outcome {
 
     /// The statement with the values in place of the calls; `None` if it has no such call.
     pub(super) fn tell(&self, sql: &[u8]) -> Option<BytesMut> {
-        // Of other texts it depends on the character set where a string ends.
-        if !sql.is_ascii() || !runs_now(sql) {
+        if !is_plain(sql) || !runs_now(sql) {
             return None;
         }
         let calls = calls(sql);
@@ -105,6 +104,14 @@ struct Call {
     what: What,
     place: Range<usize>,
     name: Name,
+}
+
+/// Whether it is plain where a string in a text begins and ends. Elsewhere that depends on the character
+/// set, on `NO_BACKSLASH_ESCAPES`, or on whether the server's version takes a comment for text: to be
+/// wrong there would change a string of the client.
+fn is_plain(sql: &[u8]) -> bool {
+    let conditional = |two: &[u8]| matches!(two, b"*!" | b"*M" | b"*m");
+    sql.is_ascii() && !sql.contains(&b'\\') && !sql.windows(2).any(conditional)
 }
 
 /// Whether a statement asks now. What defines a routine, a view or an event asks whenever that is
@@ -217,7 +224,7 @@ fn ends_column(text: &[u8]) -> bool {
     matches!(text.first(), None | Some(b',' | b';'))
 }
 
-/// Bytes of a comment; one that has a version in it is text to the server.
+/// Bytes of a comment. There is none here that has a version in it and would be text to some servers.
 fn comment(text: &[u8]) -> Option<usize> {
     let line = |text: &[u8]| {
         text.iter()
@@ -229,27 +236,16 @@ fn comment(text: &[u8]) -> Option<usize> {
     if is_line {
         return Some(line(text).max(1));
     }
-    let inner = text
-        .strip_prefix(b"/*")
-        .filter(|inner| !inner.starts_with(b"!") && !inner.starts_with(b"M!"))?;
+    let inner = text.strip_prefix(b"/*")?;
     let end = inner.windows(2).position(|two| two == b"*/");
     Some(end.map_or(text.len(), |end| end + 4))
 }
 
-/// Bytes of a string or a quoted name. Where a backslash is no escape, a text may end too late: a
-/// call behind it is not told then.
+/// Bytes of a string or a quoted name, without backslashes. One with its own quotation mark in it is two.
 fn quoted(text: &[u8], quote: u8) -> usize {
-    let mut at = 1;
-    while let Some(&byte) = text.get(at) {
-        if byte == b'\\' && quote != b'`' {
-            at += 2;
-        } else if byte == quote {
-            return at + 1;
-        } else {
-            at += 1;
-        }
-    }
-    text.len()
+    let inner = text.get(1..).unwrap_or_default();
+    let end = inner.iter().position(|byte| *byte == quote);
+    end.map_or(text.len(), |end| end + 2)
 }
 
 #[cfg(test)]
@@ -289,8 +285,8 @@ mod tests {
             ),
             ("SET @a = ROW_COUNT()", "SET @a = CAST(-1 AS SIGNED)"),
             (
-                "INSERT INTO t VALUES ('it''s', \"\\\"\", ROW_COUNT())",
-                "INSERT INTO t VALUES ('it''s', \"\\\"\", CAST(-1 AS SIGNED))",
+                "INSERT INTO t VALUES ('it''s', \"\"\"\", ROW_COUNT())",
+                "INSERT INTO t VALUES ('it''s', \"\"\"\", CAST(-1 AS SIGNED))",
             ),
             (
                 "SELECT ROW_COUNT(); SELECT ROW_COUNT()",
@@ -325,6 +321,10 @@ mod tests {
             "BEGIN NOT ATOMIC SELECT ROW_COUNT(); END",
             "PREPARE s FROM 'SELECT ROW_COUNT()'",
             "SELECT 'ä', ROW_COUNT()",
+            // With NO_BACKSLASH_ESCAPES all of this is in strings.
+            r"SELECT 'a\', 'ROW_COUNT()'",
+            "SELECT 1 /*!99999 it's */, 'ROW_COUNT()'",
+            "SELECT 1 /*M!999999 it's */, 'ROW_COUNT()'",
         ] {
             assert_eq!(told(sql), None, "{sql}");
         }
