@@ -233,6 +233,13 @@ pub(crate) trait Clients: Send + Sync + 'static {
     /// can be moved; busy ones are waited for.
     fn prepare_twins(&self, patience: Duration) -> impl Future<Output = ()> + Send;
 
+    /// While the last transactions end: brings those up to date that ran something since they were
+    /// prepared, each as soon as it is idle.
+    fn refresh_idle(&self, patience: Duration) -> impl Future<Output = ()> + Send {
+        let _patience = patience;
+        std::future::ready(())
+    }
+
     /// Brings those up to date that ran something since they were prepared. Inside the hold, and
     /// right before it.
     fn refresh_changed(&self, patience: Duration) -> impl Future<Output = ()> + Send;

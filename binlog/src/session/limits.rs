@@ -64,3 +64,10 @@ pub(super) const LOCK_NESTING_MAX: usize = 256;
 
 /// How long a server may take to let a twin in and to bring it to its session's state.
 pub(super) const TWIN_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long after one session's connection to the server that was left the next one's is closed: a
+/// server works for up to a millisecond for each, and the clients shall not feel all of them at once.
+pub(super) const CLOSE_PACE: Duration = Duration::from_millis(3);
+
+/// How long closing all of them may take, however many there are.
+pub(super) const CLOSE_WITHIN: Duration = Duration::from_secs(5);

@@ -13,9 +13,10 @@ use parking_lot::Mutex;
 use router::{Side, Switch};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::fatal::Fatal;
+use super::limits::{CLOSE_PACE, CLOSE_WITHIN};
 use super::login::Remembered;
 use super::outside::OfAll;
 use super::registry::{Entry, Registry, Request, SessionId, SessionInfo};
@@ -328,10 +329,11 @@ impl Relay {
     }
 
     /// After the release: every session goes over to the serving side, if it did not yet, and
-    /// closes its connection to the other. Gives the number of sessions that are not there yet.
+    /// closes its connection to the other, one after the other. Gives the number of sessions that
+    /// are not there yet.
     ///
     /// # Cancel safety
-    /// As [`Relay::prepare_twins`].
+    /// Dropped, it leaves those open that it had not come to.
     pub async fn close_source_connections(&self, patience: Duration) -> usize {
         self.servers.forget();
         let Some(serving) = self.switch().serving() else {
@@ -341,7 +343,11 @@ impl Relay {
             let legs = entry.legs.lock();
             legs.current.side != serving || legs.retired.is_some()
         };
-        self.ask_all(patience, Request::Settle, elsewhere).await;
+        let mut there = self.registry.all();
+        there.retain(|entry| elsewhere(entry));
+        let count = u32::try_from(there.len()).unwrap_or(u32::MAX).max(1);
+        let pace = CLOSE_PACE.min(CLOSE_WITHIN / count);
+        ask_each(there, patience, Request::Settle, pace).await;
         self.registry
             .all()
             .iter()
@@ -366,25 +372,9 @@ impl Relay {
         request: impl Fn(oneshot::Sender<()>) -> Request,
         concerned: impl Fn(&Entry) -> bool,
     ) {
-        let deadline = Instant::now() + patience;
-        let asked = self
-            .registry
-            .all()
-            .into_iter()
-            .filter(|entry| concerned(entry))
-            .map(|entry| {
-                let (done, finished) = oneshot::channel();
-                let request = request(done);
-                async move {
-                    // Late and gone sessions are seen in the registry afterwards.
-                    let asked = timeout_at(deadline, async {
-                        entry.requests.send(request).await.ok()?;
-                        finished.await.ok()
-                    });
-                    asked.await.is_ok()
-                }
-            });
-        let _in_time: Vec<bool> = join_all(asked).await;
+        let mut entries = self.registry.all();
+        entries.retain(|entry| concerned(entry));
+        ask_each(entries, patience, request, Duration::ZERO).await;
     }
 
     fn twin_report(&self) -> TwinReport {
@@ -432,4 +422,32 @@ impl Relay {
         });
         join_all(asked).await;
     }
+}
+
+/// Asks these sessions, one each `pace`, and waits for them for as long as that takes and `patience`
+/// more.
+async fn ask_each(
+    entries: Vec<Arc<Entry>>,
+    patience: Duration,
+    request: impl Fn(oneshot::Sender<()>) -> Request,
+    pace: Duration,
+) {
+    let begun = Instant::now();
+    let asked = entries.into_iter().zip(0_u32..).map(|(entry, number)| {
+        let (done, finished) = oneshot::channel();
+        let request = request(done);
+        let at = begun + pace * number;
+        async move {
+            if !pace.is_zero() {
+                sleep_until(at).await;
+            }
+            // Late and gone sessions are seen in the registry afterwards.
+            let asked = timeout_at(at + patience, async {
+                entry.requests.send(request).await.ok()?;
+                finished.await.ok()
+            });
+            asked.await.is_ok()
+        }
+    });
+    let _in_time: Vec<bool> = join_all(asked).await;
 }

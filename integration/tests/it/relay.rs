@@ -4,6 +4,7 @@ mod conversations;
 mod house;
 mod locks;
 mod logins;
+mod looks;
 mod moving;
 mod notifications;
 mod protocol;

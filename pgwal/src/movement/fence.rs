@@ -115,7 +115,7 @@ SELECT d.oid, d.datname::text, pg_catalog.pg_get_userbyid(d.datdba)::text, sessi
              JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid AND r.rolsuper
              WHERE a.datid = d.oid AND a.pid <> pg_catalog.pg_backend_pid()
                AND a.backend_type IN ('client backend', 'walsender')
-               AND a.pid <> ALL ($4) AND r.rolname <> session_user
+               AND a.pid NOT IN (SELECT pg_catalog.unnest($4)) AND r.rolname <> session_user
                AND r.rolname::text <> ALL ($2) AND r.rolname::text <> ALL ($3))
 FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()";
 

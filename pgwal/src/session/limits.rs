@@ -41,3 +41,10 @@ pub(super) const TWIN_TIMEOUT: Duration = Duration::from_secs(15);
 /// Sessions that are asked inside one hold what `currval()` says in them. Each takes about a
 /// millisecond, more where there are many sequences; in those beyond it is not defined afterwards.
 pub(super) const SEQUENCE_TURNS: usize = 64;
+
+/// How long after one session's connection to the server that was left the next one's is closed: a
+/// server works for up to a millisecond for each, and the clients shall not feel all of them at once.
+pub(super) const CLOSE_PACE: Duration = Duration::from_millis(3);
+
+/// How long closing all of them may take, however many there are.
+pub(super) const CLOSE_WITHIN: Duration = Duration::from_secs(5);

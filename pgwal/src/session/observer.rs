@@ -8,8 +8,9 @@ use parking_lot::Mutex;
 use router::Side;
 
 use super::advisory::{Lock, LockRow};
+use super::question::KNOWN_SETTINGS;
 use super::relay::Relay;
-use super::sequences::{INSTALL, REMOVE};
+use super::sequences::{self, CLOSE, INSTALL_QUESTION, REMOVE};
 use crate::wire::SqlConn;
 
 /// The locks of all sessions in this database. Whose they are is looked up here: most servers have
@@ -115,16 +116,49 @@ impl Observer {
         }
     }
 
-    /// Makes what twins of that side need on their server; whether it is there.
-    pub(super) async fn install(&self, side: Side) -> bool {
-        let Some(connection) = self.open(side) else {
-            return false;
-        };
-        let installed = connection.batch_execute(INSTALL).await;
-        if let Err(error) = &installed {
-            tracing::warn!(%error, %side, "currval() and lastval() cannot be carried to this side");
+    /// Makes what it takes to carry `currval()` and `lastval()` from the side that serves to the
+    /// other; whether it is there.
+    pub(super) async fn install(&self, serving: Side, token: &str) -> bool {
+        let carry = sequences::install_carry(token);
+        for (side, sql) in [
+            (serving, INSTALL_QUESTION),
+            (serving.other(), carry.as_str()),
+        ] {
+            let Some(connection) = self.open(side) else {
+                return false;
+            };
+            if let Err(error) = connection.batch_execute(sql).await {
+                tracing::warn!(%error, %side, "currval() and lastval() cannot be carried");
+                *self.place(side) = None;
+                return false;
+            }
         }
-        installed.is_ok()
+        true
+    }
+
+    /// From now on nothing is carried to this side any more.
+    pub(super) async fn close_carrying(&self, relay: &Relay, side: Side) -> Result<(), Unknown> {
+        let connection = match self.open(side) {
+            Some(connection) => connection,
+            None => self.connect(relay, side).await?,
+        };
+        let closed = connection.batch_execute(CLOSE).await;
+        closed.map_err(|error| {
+            *self.place(side) = None;
+            Unknown(error.to_string())
+        })
+    }
+
+    /// The settings that a session may change, as the server lists them.
+    pub(super) async fn known_settings(
+        &self,
+        relay: &Relay,
+        side: Side,
+    ) -> Result<Vec<String>, Unknown> {
+        let rows = self.ask(relay, side, KNOWN_SETTINGS).await?;
+        let names = rows.iter().map(|row| row.try_get(0));
+        let names: Result<Vec<String>, _> = names.collect();
+        names.map_err(|error| Unknown(error.to_string()))
     }
 
     /// Takes it away again.

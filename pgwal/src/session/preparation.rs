@@ -21,6 +21,7 @@ pub(super) struct Plan {
     pub(super) parameters: Vec<(String, String)>,
     pub(super) credential: Credential,
     pub(super) replay: Replay,
+    pub(super) carry_token: String,
     /// The twin that stands already.
     pub(super) twin: Option<Twin>,
 }
@@ -87,7 +88,7 @@ impl Plan {
                 Twin::open(self.side, &self.endpoint, &self.parameters, self.credential).await?
             }
         };
-        match twin.bring_to(&self.replay).await {
+        match twin.bring_to(&self.replay, &self.carry_token).await {
             Ok(()) => Ok(twin),
             Err(reason) => {
                 twin.conn.close().await;

@@ -24,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::PollSemaphore;
 
+pub(super) use self::ask::{Told, Want};
 use super::fatal::Fatal;
 use super::limits::{KEPT_BUFFER_BYTES, REQUESTS_MAX, SCRATCH_BYTES, WAITING_BYTES_MAX};
 use super::pulse::Pulse;
@@ -207,6 +208,7 @@ impl Pump {
                 // It overtakes what waits for an idle moment.
                 Request::End => self.pending.push_front(request),
                 Request::Prepare(_)
+                | Request::Read(_)
                 | Request::Refresh(_)
                 | Request::Complete(_)
                 | Request::Relax(_)

@@ -133,7 +133,9 @@ pub(super) struct LegKey {
 pub(super) enum Request {
     /// Read the state and have a twin ready.
     Prepare(oneshot::Sender<()>),
-    /// Read the state again if the client ran something since, and bring the twin up to date.
+    /// The same at the next idle moment, whoever else is asked.
+    Read(oneshot::Sender<()>),
+    /// The same, and count the advisory locks; no transaction runs any more.
     Refresh(oneshot::Sender<()>),
     /// Give the twin what it may have only inside the hold: locks and channels.
     Complete(oneshot::Sender<()>),
@@ -166,7 +168,8 @@ impl Request {
         match self {
             Self::End => When::Now,
             Self::Prepare(_) => When::IdleInTurn,
-            Self::Refresh(_)
+            Self::Read(_)
+            | Self::Refresh(_)
             | Self::Complete(_)
             | Self::Relax(_)
             | Self::Settle(_)
@@ -179,6 +182,7 @@ impl Request {
     pub(super) fn is_awaited(&self) -> bool {
         match self {
             Self::Prepare(done)
+            | Self::Read(done)
             | Self::Refresh(done)
             | Self::Complete(done)
             | Self::Relax(done)

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -13,14 +13,15 @@ use parking_lot::Mutex;
 use router::{Side, Switch};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::cancel::CancelKeys;
-use super::limits::{CUSTOM_SETTINGS_MAX, SEQUENCE_TURNS};
+use super::limits::{CLOSE_PACE, CLOSE_WITHIN, CUSTOM_SETTINGS_MAX, SEQUENCE_TURNS};
 use super::observer::{Observer, Unknown};
+use super::question::SettingNames;
 use super::registry::{Entry, Registry, Request, SessionId, SessionInfo};
 use super::startup::Startup;
-use super::state::{Unmovable, is_custom_setting};
+use super::state::{Unmovable, is_custom_setting, is_setting};
 use super::threads::Threads;
 use super::tls::ListenerTls;
 use super::users::Users;
@@ -80,14 +81,18 @@ pub struct Relay {
     clients: AtomicUsize,
     threads: Threads,
     custom_settings: Mutex<BTreeSet<String>>,
+    /// What every session is asked for; replaced as a whole.
+    setting_names: Mutex<Arc<SettingNames>>,
     tls: Mutex<Option<Arc<ListenerTls>>>,
     users: Mutex<Option<Arc<Users>>>,
     pub(super) registry: Registry,
     pub(super) cancel_keys: CancelKeys,
     pub(super) verifiers: Verifiers,
     observer: Observer,
-    /// Whether the side that may be gone to has our function for twins.
-    installed: AtomicBool,
+    /// Whether values of sequences can be carried to the side that does not serve.
+    carrying: Mutex<Carrying>,
+    /// What opens the function that carries them.
+    carry_token: String,
     /// How many sessions may still be asked for their sequences inside this hold.
     sequence_turns: AtomicUsize,
     /// Processes on the side that is gone to which are ours and no client's.
@@ -95,6 +100,18 @@ pub struct Relay {
     pub(super) mock_seed: [u8; 32],
     /// Who may read a session's state and prepare its twin now.
     pub(super) turns: Arc<Semaphore>,
+}
+
+/// Whether values of sequences can be carried to the side that does not serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Carrying {
+    /// Our functions are not there.
+    #[default]
+    Absent,
+    /// They are.
+    Open,
+    /// They are, and change nothing any more: the side may be promoted.
+    Closed,
 }
 
 /// What came of preparing the sessions for a switch.
@@ -116,19 +133,24 @@ impl Relay {
     pub fn new(options: RelayOptions) -> io::Result<Arc<Self>> {
         let mut mock_seed = [0; 32];
         getrandom::fill(&mut mock_seed).map_err(|_none| io::ErrorKind::Unsupported)?;
+        let mut token = [0; 16];
+        getrandom::fill(&mut token).map_err(|_none| io::ErrorKind::Unsupported)?;
+        let carry_token = format!("{:032x}", u128::from_be_bytes(token));
         let threads = Threads::start(options.threads.max(1))?;
         let relay = Arc::new(Self {
             clients: AtomicUsize::new(0),
             threads,
             custom_settings: Mutex::default(),
+            setting_names: Mutex::default(),
             tls: Mutex::new(options.tls.clone()),
             users: Mutex::new(options.users.clone()),
             registry: Registry::default(),
             cancel_keys: CancelKeys::default(),
             verifiers: Verifiers::default(),
             observer: Observer::default(),
-            installed: AtomicBool::new(false),
-            sequence_turns: AtomicUsize::new(0),
+            carrying: Mutex::default(),
+            carry_token,
+            sequence_turns: AtomicUsize::new(SEQUENCE_TURNS),
             appliers: Mutex::default(),
             mock_seed,
             turns: Arc::new(Semaphore::new(options.twins_at_once.max(1))),
@@ -230,22 +252,47 @@ impl Relay {
     /// them before it moves. Names that cannot be such settings are left out.
     pub fn set_custom_settings(&self, names: impl IntoIterator<Item = String>) {
         let mut known = self.custom_settings.lock();
+        let before = known.len();
         for name in names {
             if known.len() >= CUSTOM_SETTINGS_MAX {
                 tracing::warn!(
                     limit = CUSTOM_SETTINGS_MAX,
                     "too many custom settings; the rest is not carried"
                 );
-                return;
+                break;
             }
             if is_custom_setting(&name) {
                 known.insert(name);
             }
         }
+        if known.len() > before {
+            let mut names = self.setting_names.lock();
+            *names = Arc::new(SettingNames {
+                custom: known.iter().cloned().collect(),
+                known: names.known.clone(),
+            });
+        }
     }
 
-    pub(super) fn custom_settings(&self) -> Vec<String> {
-        self.custom_settings.lock().iter().cloned().collect()
+    /// The settings that sessions are asked for.
+    pub(super) fn setting_names(&self) -> Arc<SettingNames> {
+        Arc::clone(&self.setting_names.lock())
+    }
+
+    /// Asks the server that serves which settings there are, unless that is known.
+    async fn learn_settings(&self, serving: Side) {
+        if !self.setting_names().known.is_empty() {
+            return;
+        }
+        match self.observer.known_settings(self, serving).await {
+            Ok(mut known) => {
+                known.retain(|name| is_setting(name));
+                let mut names = self.setting_names.lock();
+                let custom = names.custom.clone();
+                *names = Arc::new(SettingNames { custom, known });
+            }
+            Err(error) => tracing::warn!(%error, "the server does not list its settings"),
+        }
     }
 
     /// All sessions that are logged in, oldest first.
@@ -297,11 +344,13 @@ impl Relay {
             for side in [Side::Source, Side::Target] {
                 self.observer.stand_ready(self, side).await;
             }
-            if let Some(side) = self.switch().serving().map(Side::other)
-                && !self.installed.load(Ordering::Relaxed)
+            if let Some(serving) = self.switch().serving()
+                && *self.carrying.lock() != Carrying::Open
             {
-                let installed = self.observer.install(side).await;
-                self.installed.store(installed, Ordering::Relaxed);
+                self.learn_settings(serving).await;
+                if self.observer.install(serving, &self.carry_token).await {
+                    *self.carrying.lock() = Carrying::Open;
+                }
             }
         }
         self.ask_all(patience, Request::Prepare, |_entry| true)
@@ -317,13 +366,12 @@ impl Relay {
     /// As [`Relay::prepare_twins`].
     pub async fn refresh_changed(&self, patience: Duration) -> TwinReport {
         let held = self.switch().is_held();
-        self.sequence_turns.store(SEQUENCE_TURNS, Ordering::Relaxed);
+        if !held {
+            self.sequence_turns.store(SEQUENCE_TURNS, Ordering::Relaxed);
+        }
         if held && let Err(error) = self.find_locks().await {
             tracing::error!(%error, "it is not known which sessions have advisory locks");
-            for entry in self.registry.all() {
-                let unknown = Unmovable::Unreadable("advisory locks".to_owned());
-                entry.unmovable.lock().push(unknown);
-            }
+            self.nobody_can_move("advisory locks");
             return self.twin_report();
         }
         // First everybody gives back what it had from an earlier hold, then takes what it has now.
@@ -339,8 +387,20 @@ impl Relay {
                 self.find_appliers().await;
             }
             self.ask_all(patience, Request::Complete, lacks).await;
+            self.close_carrying().await;
         }
         self.twin_report()
+    }
+
+    /// While the last transactions end: reads those sessions again that ran something since they
+    /// were read, each as soon as it is idle, so that little is left when all are.
+    ///
+    /// # Cancel safety
+    /// As [`Relay::prepare_twins`].
+    pub async fn refresh_idle(&self, patience: Duration) {
+        self.sequence_turns.store(SEQUENCE_TURNS, Ordering::Relaxed);
+        let changes = |entry: &Entry| entry.is_dirty() || entry.state().is_in_transaction();
+        self.ask_all(patience, Request::Read, changes).await;
     }
 
     /// Whether a session may be asked for its sequences now: always before the hold, and inside of
@@ -354,9 +414,40 @@ impl Relay {
                 .is_ok()
     }
 
+    /// Nothing that is still under way may touch the sequences of the side that is promoted next.
+    async fn close_carrying(&self) {
+        if *self.carrying.lock() != Carrying::Open {
+            return;
+        }
+        let Some(side) = self.switch().serving().map(Side::other) else {
+            return;
+        };
+        match self.observer.close_carrying(self, side).await {
+            Ok(()) => *self.carrying.lock() = Carrying::Closed,
+            Err(error) => {
+                tracing::error!(%error, %side, "the function that carries sequences stays open");
+                self.nobody_can_move("sequences");
+            }
+        }
+    }
+
+    /// Something is not known that concerns all sessions.
+    fn nobody_can_move(&self, what: &str) {
+        for entry in self.registry.all() {
+            let unknown = Unmovable::Unreadable(what.to_owned());
+            entry.unmovable.lock().push(unknown);
+        }
+    }
+
+    /// What opens the function that carries values of sequences.
+    pub(super) fn carry_token(&self) -> &str {
+        &self.carry_token
+    }
+
     /// Takes away what twins needed on the side that they were on.
     async fn uninstall(&self) {
-        if self.installed.swap(false, Ordering::Relaxed) {
+        let before = std::mem::take(&mut *self.carrying.lock());
+        if before != Carrying::Absent {
             for side in [Side::Target, Side::Source] {
                 self.observer.remove(side).await;
             }
@@ -411,10 +502,11 @@ impl Relay {
     }
 
     /// After the release: every session goes over to the serving side, if it did not yet, and
-    /// closes its connection to the other. Gives the number of sessions that are not there yet.
+    /// closes its connection to the other, one after the other. Gives the number of sessions that
+    /// are not there yet.
     ///
     /// # Cancel safety
-    /// As [`Relay::prepare_twins`].
+    /// Dropped, it leaves those open that it had not come to.
     pub async fn close_source_connections(&self, patience: Duration) -> usize {
         self.verifiers.forget();
         let Some(serving) = self.switch().serving() else {
@@ -424,7 +516,11 @@ impl Relay {
             let legs = entry.legs.lock();
             legs.current.side != serving || legs.retired.is_some()
         };
-        self.ask_all(patience, Request::Settle, elsewhere).await;
+        let mut there = self.registry.all();
+        there.retain(|entry| elsewhere(entry));
+        let count = u32::try_from(there.len()).unwrap_or(u32::MAX).max(1);
+        let pace = CLOSE_PACE.min(CLOSE_WITHIN / count);
+        ask_each(there, patience, Request::Settle, pace).await;
         self.uninstall().await;
         self.observer.forget();
         self.registry
@@ -453,25 +549,9 @@ impl Relay {
         request: impl Fn(oneshot::Sender<()>) -> Request,
         concerned: impl Fn(&Entry) -> bool,
     ) {
-        let deadline = Instant::now() + patience;
-        let asked = self
-            .registry
-            .all()
-            .into_iter()
-            .filter(|entry| concerned(entry))
-            .map(|entry| {
-                let (done, finished) = oneshot::channel();
-                let request = request(done);
-                async move {
-                    // Late and gone sessions are seen in the registry afterwards.
-                    let asked = timeout_at(deadline, async {
-                        entry.requests.send(request).await.ok()?;
-                        finished.await.ok()
-                    });
-                    asked.await.is_ok()
-                }
-            });
-        let _in_time: Vec<bool> = join_all(asked).await;
+        let mut entries = self.registry.all();
+        entries.retain(|entry| concerned(entry));
+        ask_each(entries, patience, request, Duration::ZERO).await;
     }
 
     fn twin_report(&self) -> TwinReport {
@@ -519,4 +599,32 @@ impl Relay {
         });
         join_all(asked).await;
     }
+}
+
+/// Asks these sessions, one each `pace`, and waits for them for as long as that takes and `patience`
+/// more.
+async fn ask_each(
+    entries: Vec<Arc<Entry>>,
+    patience: Duration,
+    request: impl Fn(oneshot::Sender<()>) -> Request,
+    pace: Duration,
+) {
+    let begun = Instant::now();
+    let asked = entries.into_iter().zip(0_u32..).map(|(entry, number)| {
+        let (done, finished) = oneshot::channel();
+        let request = request(done);
+        let at = begun + pace * number;
+        async move {
+            if !pace.is_zero() {
+                sleep_until(at).await;
+            }
+            // Late and gone sessions are seen in the registry afterwards.
+            let asked = timeout_at(at + patience, async {
+                entry.requests.send(request).await.ok()?;
+                finished.await.ok()
+            });
+            asked.await.is_ok()
+        }
+    });
+    let _in_time: Vec<bool> = join_all(asked).await;
 }

@@ -16,7 +16,7 @@ use super::cancel;
 use super::fatal::Fatal;
 use super::limits::CANCEL_TIMEOUT;
 use super::preparation::{Plan, Preparation, Prepared};
-use super::pump::{Due, Pump, Stop};
+use super::pump::{Due, Pump, Stop, Told};
 use super::registry::{Entry, Request, SessionState};
 use super::relay::Relay;
 use super::startup::Startup;
@@ -192,7 +192,7 @@ impl Session {
         let before = self.entry.state();
         self.entry.set_state(SessionState::Ours);
         match due.request {
-            Request::Prepare(done) => {
+            Request::Prepare(done) | Request::Read(done) => {
                 self.begin_preparation().await?;
                 self.finish_with_preparation(done, due.turn);
             }
@@ -257,6 +257,7 @@ impl Session {
             parameters: self.relay.parameters_for(side, &self.identity.startup),
             credential: self.identity.credential.clone(),
             replay: self.reading.replay.clone(),
+            carry_token: self.relay.carry_token().to_owned(),
             twin: self.twin.take(),
         })
     }
@@ -304,19 +305,25 @@ impl Session {
 
     async fn read_state(&mut self) -> Result<(), Fatal> {
         if self.entry.is_dirty() && !self.is_hopeless() {
-            let answer = self.pump.ask_state(&self.relay).await?;
-            let sequences = self.read_sequences().await?;
+            let want = self.wanted();
+            let (told, sequences) = self.pump.ask_state(&self.relay, want).await?;
             let user = self.identity.startup.user();
             let replaced = replaces_unnamed(self.pump.waiting());
             let statements = &mut self.pump.statements;
-            self.reading = match answer {
-                Ok(rows) => state::read(&rows, user, statements)
+            self.reading = match told {
+                Told::Same => std::mem::take(&mut self.reading)
                     .with_unnamed(statements.unnamed_kept(), replaced),
-                Err(error) => Reading {
+                Told::State(Ok(rows)) => state::read(&rows, user, statements)
+                    .with_unnamed(statements.unnamed_kept(), replaced),
+                Told::State(Err(error)) => Reading {
                     unmovable: vec![Unmovable::Unreadable(error.sqlstate.clone())],
                     ..Reading::default()
                 },
             };
+            if !self.reading.unmovable.is_empty() {
+                // Its reason may go without a trace in what a look compares.
+                self.pump.read_whole_next();
+            }
             self.reading.replay.sequences = sequences;
             self.entry.set_listens(!self.reading.channels.is_empty());
             self.entry.mark_read();
@@ -399,6 +406,11 @@ impl Session {
         })?;
         if let Some(reason) = self.reading.unmovable.first() {
             return Err(cannot_move(reason));
+        }
+        let carried = self.twin.as_ref().map(Twin::sequences);
+        if carried != Some(&self.reading.replay.sequences) {
+            // That side serves: its sequences are others' now.
+            self.reading.replay.sequences.clear();
         }
         let no_server = || Unmovable::NotLetIn("no such server is configured".to_owned());
         let plan = self.plan(side).ok_or_else(|| cannot_move(&no_server()))?;

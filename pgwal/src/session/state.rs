@@ -113,6 +113,22 @@ impl Replay {
             && self.statements == other.statements
             && self.sql_prepares == other.sql_prepares
     }
+
+    /// What is to be carried to where `known` was carried already, the sequence of `lastval()` last;
+    /// `None` when something must be taken back there.
+    pub(super) fn sequences_beyond(&self, known: &Self) -> Option<Vec<Current>> {
+        let is_there = |(name, _): &Current| self.sequences.iter().any(|(other, _)| other == name);
+        if !known.sequences.iter().all(is_there) {
+            return None;
+        }
+        let (last, others) = self.sequences.split_last()?;
+        let is_new = |current: &&Current| !known.sequences.contains(current);
+        let mut beyond: Vec<Current> = others.iter().filter(is_new).cloned().collect();
+        if !beyond.is_empty() || known.sequences.last() != Some(last) {
+            beyond.push(last.clone());
+        }
+        Some(beyond)
+    }
 }
 
 /// What was read of a session.
@@ -216,6 +232,11 @@ impl Reading {
 
 /// Whether a name is that of a setting outside of the catalog: identifiers with dots between.
 pub(super) fn is_custom_setting(name: &str) -> bool {
+    name.contains('.') && is_setting(name)
+}
+
+/// Whether a name is that of a setting: one identifier, or several with dots between.
+pub(super) fn is_setting(name: &str) -> bool {
     let is_word = |word: &str| {
         let mut letters = word.chars();
         letters
@@ -223,7 +244,7 @@ pub(super) fn is_custom_setting(name: &str) -> bool {
             .is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
             && letters.all(|rest| rest.is_ascii_alphanumeric() || rest == '_' || rest == '$')
     };
-    name.contains('.') && name.split('.').all(is_word)
+    name.split('.').all(is_word)
 }
 
 #[cfg(test)]
@@ -291,6 +312,31 @@ mod tests {
             [Unmovable::PreparedStatement, Unmovable::TemporaryTable,]
         );
         assert_eq!(reading.channels, ["news"]);
+    }
+
+    #[test]
+    fn only_sequences_that_moved_are_carried_again() {
+        let replay = |text: &'static str| Replay {
+            sequences: text
+                .split_terminator(' ')
+                .map(|one| {
+                    let (name, value) = one.split_at(1);
+                    (
+                        Bytes::from_static(name.as_bytes()),
+                        Bytes::from_static(value.as_bytes()),
+                    )
+                })
+                .collect(),
+            ..Replay::default()
+        };
+        let beyond = |from, to| replay(to).sequences_beyond(&replay(from));
+        assert_eq!(beyond("a1 b2", "a1 b3"), Some(replay("b3").sequences));
+        assert_eq!(beyond("a1 b2", "b2 a1"), Some(replay("a1").sequences));
+        assert_eq!(beyond("a1 b2", "a2 b2"), Some(replay("a2 b2").sequences));
+        assert_eq!(beyond("a1 b2", "c7 a1 b2"), Some(replay("c7 b2").sequences));
+        assert_eq!(beyond("a1", "a1"), Some(vec![]));
+        assert_eq!(beyond("a1 b2", "b2"), None);
+        assert_eq!(beyond("a1", ""), None);
     }
 
     #[test]

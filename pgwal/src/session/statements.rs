@@ -19,6 +19,8 @@ pub(super) struct Statements {
     /// The body of the last unnamed Parse; the buffer is reused.
     unnamed: BytesMut,
     unnamed_kept: Kept,
+    /// Whether a named one was parsed or closed since the server was asked which there are.
+    changed: bool,
     /// A Parse that came in pieces.
     partial: BytesMut,
     missing: usize,
@@ -51,6 +53,8 @@ impl Statements {
         } else if body_bytes > STATEMENT_BYTES_MAX {
             if have.first() == Some(&0) {
                 self.unnamed_kept = Kept::TooLong;
+            } else {
+                self.changed = true;
             }
         } else {
             self.partial.clear();
@@ -82,6 +86,7 @@ impl Statements {
             self.unnamed_kept = Kept::Whole;
             return;
         }
+        self.changed = true;
         let Ok(name) = Fields::new(body).string() else {
             return;
         };
@@ -103,6 +108,7 @@ impl Statements {
         match name.strip_suffix(&[0]) {
             Some([]) => self.unnamed_kept = Kept::None,
             Some(name) => {
+                self.changed = true;
                 if let Some(closed) = self.named.remove(name) {
                     self.named_bytes -= closed.len();
                 }
@@ -135,8 +141,14 @@ impl Statements {
         (fields.string().ok()? == text).then_some(body)
     }
 
+    /// Whether a named one was parsed or closed since [`Statements::retain`].
+    pub(super) fn has_changed(&self) -> bool {
+        self.changed
+    }
+
     /// Keeps only the statements that exist, as the server said.
     pub(super) fn retain(&mut self, exists: impl Fn(&[u8]) -> bool) {
+        self.changed = false;
         self.named.retain(|name, _| exists(name));
         self.named_bytes = self.named.values().map(Bytes::len).sum();
     }

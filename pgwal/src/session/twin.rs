@@ -9,7 +9,7 @@ use router::Side;
 use super::advisory::{self, HeldLock};
 use super::question::bind;
 use super::registry::LegKey;
-use super::sequences::{CARRY, Current};
+use super::sequences::{CARRY, CARRY_BEGIN, Current};
 use super::state::{Replay, Unmovable};
 use crate::wire::{Conn, Credential, Endpoint, Fields, Message, ServerError, WireError, frontend};
 
@@ -50,7 +50,8 @@ enum Step<'a> {
     Statement(&'a Bytes),
     /// Runs a command of ours.
     Run(&'static str),
-    Sequence(&'a Current),
+    /// Has it remember a value of a sequence; the function's token.
+    Sequence(&'a Current, &'a str),
     /// Runs one `PREPARE` through the unnamed statement.
     SqlPrepare(&'a Bytes),
     /// The unnamed statement that the settings used is gone afterwards.
@@ -83,6 +84,11 @@ impl Twin {
         })
     }
 
+    /// What it was made to remember of sequences.
+    pub(super) fn sequences(&self) -> &[Current] {
+        &self.applied.sequences
+    }
+
     /// Whether the server still holds the connection.
     pub(super) fn is_alive(&mut self) -> bool {
         self.conn.is_open()
@@ -98,21 +104,31 @@ impl Twin {
 
     /// Makes the connection like the session. What was given before and differs is taken back
     /// first.
-    pub(super) async fn bring_to(&mut self, replay: &Replay) -> Result<(), Unmovable> {
+    pub(super) async fn bring_to(
+        &mut self,
+        replay: &Replay,
+        carry_token: &str,
+    ) -> Result<(), Unmovable> {
         let broken = |error: WireError| Unmovable::NotLetIn(error.to_string());
         if self.applied == *replay {
             return Ok(());
         }
         let known = std::mem::take(&mut self.applied);
         let mut steps: Vec<Step<'_>> = Vec::new();
+        let mut sequences = replay.sequences.as_slice();
+        let further;
         if known.differs_in_sequences_alone(replay) {
             // Of a session that works on this is what changes all the time.
-            steps.push(Step::Run("DISCARD SEQUENCES"));
-        } else if known != Replay::default() {
-            self.conn.query("DISCARD ALL").await.map_err(broken)?;
-            self.completion = None;
-        }
-        if steps.is_empty() {
+            further = replay.sequences_beyond(&known);
+            match &further {
+                Some(further) => sequences = further,
+                None => steps.push(Step::Run("DISCARD SEQUENCES")),
+            }
+        } else {
+            if known != Replay::default() {
+                self.conn.query("DISCARD ALL").await.map_err(broken)?;
+                self.completion = None;
+            }
             steps.extend(
                 replay
                     .settings
@@ -122,11 +138,10 @@ impl Twin {
             steps.extend(replay.statements.iter().map(Step::Statement));
             steps.extend(replay.sql_prepares.iter().map(Step::SqlPrepare));
         }
-        if !replay.sequences.is_empty() {
-            // The session may have it that its transactions write nothing.
-            steps.push(Step::Run("BEGIN READ WRITE"));
-            steps.extend(replay.sequences.iter().map(Step::Sequence));
-            steps.push(Step::Run("COMMIT"));
+        if !sequences.is_empty() {
+            steps.push(Step::Run(CARRY_BEGIN));
+            steps.extend(sequences.iter().map(|one| Step::Sequence(one, carry_token)));
+            steps.push(Step::Run("ROLLBACK"));
         }
         steps.push(Step::CloseUnnamed);
         for step in &steps {
@@ -267,9 +282,9 @@ impl Step<'_> {
                 bind("", &[], out);
                 frontend::execute("", 0, out).expect(FITS);
             }
-            Self::Sequence((name, value)) => {
-                frontend::parse("", CARRY, [25, 20], out).expect(FITS);
-                bind("", &[name, value], out);
+            Self::Sequence((name, value), token) => {
+                frontend::parse("", CARRY, [25, 20, 25], out).expect(FITS);
+                bind("", &[name, value, token.as_bytes()], out);
                 frontend::execute("", 0, out).expect(FITS);
             }
             Self::SqlPrepare(parse) => {
@@ -287,7 +302,7 @@ impl Step<'_> {
             Self::Setting(name, _) => {
                 Unmovable::Setting(String::from_utf8_lossy(name).into_owned())
             }
-            Self::Sequence((name, _)) => {
+            Self::Sequence((name, _), _) => {
                 Unmovable::Sequence(String::from_utf8_lossy(name).into_owned())
             }
             Self::Statement(_) | Self::Run(_) | Self::SqlPrepare(_) | Self::CloseUnnamed => {

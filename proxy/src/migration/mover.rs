@@ -26,6 +26,10 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the proxy itself does for a movement.
 pub(super) trait Sessions: Send + Sync {
+    /// Brings the other connections of those sessions up to date that are idle, and of others when
+    /// they are: while the last transactions end, so that little is left to do then.
+    fn begin_to_settle(&self) -> impl Future<Output = ()> + Send;
+
     /// Brings every session's other connection up to date once no transaction runs. `Err` gives the
     /// movement up, with the reason.
     fn settle(&self) -> impl Future<Output = Result<(), String>> + Send;
@@ -336,6 +340,7 @@ async fn begin<J: Journal, M, C>(journal: &J, plan: Plan) -> Done<M, C> {
 
 /// Waits until no transaction runs, then brings the sessions' other connections up to date.
 async fn drain<M, C, S: Sessions>(mut held: Held, sessions: &S) -> Done<M, C> {
+    tokio::join!(held.drain(), sessions.begin_to_settle());
     loop {
         held.drain().await;
         held = match held.into_drained() {

@@ -40,6 +40,10 @@ impl<'a, C: Clients> RelaySessions<'a, C> {
 }
 
 impl<C: Clients> Sessions for RelaySessions<'_, C> {
+    async fn begin_to_settle(&self) {
+        self.relay.refresh_idle(REFRESH_PATIENCE).await;
+    }
+
     async fn settle(&self) -> Result<(), String> {
         self.relay.refresh_changed(REFRESH_PATIENCE).await;
         let Unmovable { end, wait, refuse } = unmovable(self.relay, self.policies);

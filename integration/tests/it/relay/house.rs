@@ -90,10 +90,17 @@ impl House {
 
     /// The whole movement, with nothing between its steps but what the relay itself does.
     pub(super) async fn move_to(&self, side: Side) {
+        self.move_promoting(side, || {}).await;
+    }
+
+    /// The same, with a promotion.
+    pub(super) async fn move_promoting(&self, side: Side, promote: impl FnOnce()) {
         let mut held = self.switch.hold(side).unwrap();
-        timeout(PATIENCE, held.drain()).await.unwrap();
+        let settling = async { tokio::join!(held.drain(), self.relay.refresh_idle(PATIENCE)) };
+        timeout(PATIENCE, settling).await.unwrap();
         let drained = held.into_drained().unwrap();
         self.relay.refresh_changed(PATIENCE).await;
+        promote();
         drained.fenced().caught_up().switch().release();
     }
 

@@ -45,7 +45,6 @@ async fn what_sequences_said_they_say_again(from: u32, to: u32) {
     assert_eq!(value(&client, SAYS).await, "2 1 2");
     let stored = house.source.psql("postgres", STORED).unwrap();
     let set = "SELECT setval('a', 500), setval('b', 600), setval('\"Odd s\".\"c d\"', 700, false)";
-    target.psql("postgres", set).unwrap();
 
     let report = house.relay.prepare_twins(PATIENCE).await;
     assert_eq!((report.ready, report.unmovable.len()), (3, 0), "{report:?}");
@@ -55,7 +54,8 @@ async fn what_sequences_said_they_say_again(from: u32, to: u32) {
         .batch_execute("SELECT nextval('\"Odd s\".\"c d\"')")
         .await
         .unwrap();
-    house.move_to(Side::Target).await;
+    let promote = || drop(target.psql("postgres", set).unwrap());
+    house.move_promoting(Side::Target, promote).await;
     assert_eq!(
         target.psql("postgres", STORED).unwrap(),
         "500true 600true 700false"
@@ -78,8 +78,10 @@ async fn what_sequences_said_they_say_again(from: u32, to: u32) {
         "700"
     );
     house.relay.close_source_connections(PATIENCE).await;
-    let ours = "SELECT count(*) FROM pg_proc WHERE proname = 'carry_sequence'";
-    assert_eq!(target.psql("postgres", ours).unwrap(), "0");
+    let ours = "SELECT count(*) FROM pg_proc WHERE pronamespace = to_regnamespace('pointsman')";
+    for server in [&house.source, target] {
+        assert_eq!(server.psql("postgres", ours).unwrap(), "0");
+    }
     let log = house.source.log();
     assert!(!log.contains("is not yet defined"), "{log}");
 }
@@ -115,4 +117,64 @@ async fn a_sequence_that_the_target_lacks_is_named() {
     assert_eq!(reasons, ["currval() of public.\"only here\""]);
     client.batch_execute("DISCARD SEQUENCES").await.unwrap();
     assert_eq!(house.relay.prepare_twins(PATIENCE).await.ready, 1);
+}
+
+const TOKEN: &str = "SELECT token FROM pointsman.carrying";
+
+fn carry(token: &str) -> String {
+    format!("SELECT pointsman.carry_sequence('public.a', 77, '{token}')")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_who_knows_the_token_carries_values_and_nobody_after_the_promotion() {
+    let house = House::pair(14, 17).await;
+    let target = house.target.as_ref().unwrap();
+    for server in [&house.source, target] {
+        set_up(server);
+    }
+    let client = house.client().await;
+    client.batch_execute("SELECT nextval('a')").await.unwrap();
+    house.relay.prepare_twins(PATIENCE).await;
+    let token = target.psql("postgres", TOKEN).unwrap();
+    let app = PgClient::connect(&target.url("app", "postgres"))
+        .await
+        .unwrap();
+    for (sql, code) in [(TOKEN, "42501"), (carry("").as_str(), "P0001")] {
+        let error = app.simple_query(sql).await.unwrap_err();
+        assert_eq!(error.code().map(|code| code.code()), Some(code), "{sql}");
+    }
+    let promote = || drop(target.psql("postgres", "SELECT setval('a', 500)").unwrap());
+    house.move_promoting(Side::Target, promote).await;
+    let error = app.simple_query(&carry(&token)).await.unwrap_err();
+    assert_eq!(error.code().map(|code| code.code()), Some("P0001"));
+    assert_eq!(value(&client, "SELECT currval('a')").await, "1");
+    assert_eq!(value(&client, "SELECT nextval('a')").await, "501");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_promotion_waits_for_who_is_carrying_a_value() {
+    let house = House::pair(14, 17).await;
+    let target = house.target.as_ref().unwrap();
+    for server in [&house.source, target] {
+        set_up(server);
+    }
+    let client = house.client().await;
+    client.batch_execute("SELECT nextval('a')").await.unwrap();
+    house.relay.prepare_twins(PATIENCE).await;
+    let token = target.psql("postgres", TOKEN).unwrap();
+    let late = target.client("postgres").await.unwrap();
+    late.batch_execute("BEGIN").await.unwrap();
+    late.batch_execute(&carry(&token)).await.unwrap();
+    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'";
+    let go_on = async {
+        while target.psql("postgres", waits).unwrap() == "0" {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        late.batch_execute(&carry(&token)).await.unwrap();
+        late.batch_execute("ROLLBACK").await.unwrap();
+    };
+    let promote = || drop(target.psql("postgres", "SELECT setval('a', 500)").unwrap());
+    tokio::join!(go_on, house.move_promoting(Side::Target, promote));
+    assert_eq!(value(&client, "SELECT currval('a')").await, "1");
+    assert_eq!(value(&client, "SELECT nextval('a')").await, "501");
 }

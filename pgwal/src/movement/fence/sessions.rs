@@ -18,6 +18,8 @@ use super::FenceError;
 
 /// Backends that hold their place in the database but are not (yet) listed in it.
 ///
+/// Ours may be thousands, so they are looked up in a hash, which `<> ALL` is not before 15.
+///
 /// Sessions of other databases that hold this lock (an open GRANT, CREATE DATABASE .. TEMPLATE)
 /// are listed there and are left alone.
 const STARTING: &str = "
@@ -27,7 +29,7 @@ SELECT l.pid, coalesce(a.usename::text, ''), coalesce(a.application_name, ''),
 FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
 WHERE l.locktype = 'object' AND l.classid = 'pg_catalog.pg_database'::pg_catalog.regclass
   AND l.objid = $1 AND l.mode = 'RowExclusiveLock'
-  AND l.pid <> pg_catalog.pg_backend_pid() AND l.pid <> ALL ($2)
+  AND l.pid <> pg_catalog.pg_backend_pid() AND l.pid NOT IN (SELECT pg_catalog.unnest($2))
   AND (a.datid IS NULL OR a.datid = 0 OR a.datid = $1)";
 
 /// Sessions of the database that could write: clients, and walsenders, which take SQL as well.
@@ -38,7 +40,7 @@ SELECT a.pid, coalesce(a.usename::text, ''), coalesce(a.application_name, ''),
        coalesce(pg_catalog.host(a.client_addr), ''), coalesce(a.backend_type, 'unknown'),
        CASE WHEN $3 THEN pg_catalog.pg_terminate_backend(a.pid) END
 FROM pg_catalog.pg_stat_activity a
-WHERE a.datid = $1 AND a.pid <> pg_catalog.pg_backend_pid() AND a.pid <> ALL ($2)
+WHERE a.datid = $1 AND a.pid <> pg_catalog.pg_backend_pid() AND a.pid NOT IN (SELECT pg_catalog.unnest($2))
   AND (a.backend_type IN ('client backend', 'walsender')
        OR a.backend_type IS NULL AND a.usesysid IS NOT NULL)
   AND coalesce(a.usename::text, '') <> ALL ($4)";

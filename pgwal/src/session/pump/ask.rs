@@ -22,23 +22,78 @@ const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The rows of an answer, or the server's refusal.
 pub(in crate::session) type Answer = Result<Vec<Vec<Option<Bytes>>>, Box<ServerError>>;
 
+/// What a session is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::session) enum Want {
+    /// Its state.
+    State,
+    /// What `currval()` and `lastval()` say in it, too.
+    Sequences,
+}
+
+/// What a session says of its state.
+#[derive(Debug)]
+pub(in crate::session) enum Told {
+    /// It is what it was when it was read before.
+    Same,
+    /// This.
+    State(Answer),
+}
+
 impl Pump {
-    /// Asks for the session's state. The question is kept on the server for the next time.
-    pub(in crate::session) async fn ask_state(&mut self, relay: &Relay) -> Result<Answer, Fatal> {
-        let custom_settings = relay.custom_settings();
-        if self.question.is_kept_for(&custom_settings)
-            && let Ok(rows) = self.ask(relay, &question::ask()).await?
-        {
-            return Ok(Ok(rows));
+    /// Asks for the session's state, and for what `currval()` and `lastval()` say if wanted, in one
+    /// exchange as a rule. The questions are kept on the server for the next time.
+    ///
+    /// There are no sequences when the server does not tell, for one because it has no PL/pgSQL.
+    pub(in crate::session) async fn ask_state(
+        &mut self,
+        relay: &Relay,
+        want: Want,
+    ) -> Result<(Told, Vec<Current>), Fatal> {
+        let names = relay.setting_names();
+        let is_kept = self.question.is_kept_for(&names);
+        let compares = is_kept && !self.statements.has_changed() && self.question.seen().is_some();
+        let mut questions = match (is_kept, compares) {
+            (true, true) => question::look(),
+            (true, false) => question::ask(),
+            (false, _) => question::make(&names),
+        };
+        let mut count = if compares { 1 } else { 2 };
+        if want == Want::Sequences {
+            questions.unsplit(sequences::question());
+            count += 1;
+        }
+        self.entry.set_asked(true);
+        let mut answers = self.ask_each(relay, &questions, count).await?;
+        let sequences = match want {
+            Want::Sequences => answers.pop().and_then(Result::ok),
+            Want::State => None,
+        };
+        let sequences = sequences.and_then(|rows| sequences::read(&rows));
+        let sequences = sequences.unwrap_or_default();
+        if compares {
+            let seen = answers.pop().and_then(digest);
+            if seen.is_some() && seen.as_ref() == self.question.seen() {
+                return Ok((Told::Same, sequences));
+            }
+            answers = self.ask_each(relay, &question::ask(), 2).await?;
+        }
+        if is_kept && answers.iter().any(Result::is_err) {
+            // The client dropped what was kept.
+            answers = self.ask_each(relay, &question::make(&names), 2).await?;
         }
         self.question.forget();
-        let question = question::make(&custom_settings);
-        self.entry.set_asked(true);
-        let answer = self.ask(relay, &question).await?;
-        if answer.is_ok() {
-            self.question.keep(custom_settings);
+        let state = answers.pop().unwrap_or_else(|| Ok(Vec::new()));
+        if state.is_ok() {
+            self.question.keep(names);
+            self.question.see(answers.pop().and_then(digest));
         }
-        Ok(answer)
+        Ok((Told::State(state), sequences))
+    }
+
+    /// The next time the state is read whole, whatever a look says.
+    pub(in crate::session) fn read_whole_next(&mut self) {
+        self.question.see(None);
     }
 
     /// Asks how often the session holds these locks. Its server process has them: while it is
@@ -62,16 +117,6 @@ impl Pump {
                 Err(in_doubt())
             }
         }
-    }
-
-    /// Asks what `currval()` and `lastval()` say; `None` when the server does not tell, for one
-    /// because it has no PL/pgSQL.
-    pub(in crate::session) async fn ask_sequences(
-        &mut self,
-        relay: &Relay,
-    ) -> Result<Option<Vec<Current>>, Fatal> {
-        let answer = self.ask(relay, &sequences::question()).await?;
-        Ok(answer.ok().and_then(|rows| sequences::read(&rows)))
     }
 
     /// Has the server say everything that it has to say to the client by itself: notifications of
@@ -101,14 +146,26 @@ impl Pump {
     ///
     /// Only between two messages with an idle server. A question that takes too long is cancelled.
     async fn ask(&mut self, relay: &Relay, question: &BytesMut) -> Result<Answer, Fatal> {
+        let mut answers = self.ask_each(relay, question, 1).await?;
+        Ok(answers.pop().unwrap_or_else(|| Ok(Vec::new())))
+    }
+
+    /// As [`Pump::ask`], for so many questions, each with its own Sync: one that is refused does
+    /// not concern the others. There is an answer for each.
+    async fn ask_each(
+        &mut self,
+        relay: &Relay,
+        questions: &BytesMut,
+        count: usize,
+    ) -> Result<Vec<Answer>, Fatal> {
         let leg = self.entry.legs.lock().current.clone();
-        let mut exchange = Box::pin(self.exchange(question));
-        if let Ok(answer) = timeout(ASK_TIMEOUT, &mut exchange).await {
-            return answer;
+        let mut exchange = Box::pin(self.exchange(questions, count));
+        if let Ok(answers) = timeout(ASK_TIMEOUT, &mut exchange).await {
+            return answers;
         }
         cancel::send(relay, &leg).await;
         match timeout(ASK_GRACE, exchange).await {
-            Ok(answer) => answer,
+            Ok(answers) => answers,
             Err(_elapsed) => Err(Fatal::new(
                 "57P01",
                 "the server does not answer while the session is moved",
@@ -116,13 +173,22 @@ impl Pump {
         }
     }
 
-    async fn exchange(&mut self, question: &BytesMut) -> Result<Answer, Fatal> {
+    async fn exchange(&mut self, questions: &BytesMut, count: usize) -> Result<Vec<Answer>, Fatal> {
         let server = &mut self.server;
         let sent = async {
-            server.write_all(question).await?;
+            server.write_all(questions).await?;
             server.flush().await
         };
         sent.await.map_err(|_gone| Fatal::ServerGone)?;
+        let mut answers = Vec::with_capacity(count);
+        for _question in 0..count {
+            answers.push(self.read_answer().await?);
+        }
+        Ok(answers)
+    }
+
+    /// Reads what comes up to `ReadyForQuery`.
+    async fn read_answer(&mut self) -> Result<Answer, Fatal> {
         let mut rows = Vec::new();
         let mut bytes = 0;
         let mut refusal = None;
@@ -176,4 +242,9 @@ impl Pump {
             }
         }
     }
+}
+
+/// The one value of a look's answer.
+fn digest(answer: Answer) -> Option<Bytes> {
+    answer.ok()?.into_iter().next()?.into_iter().next()?
 }

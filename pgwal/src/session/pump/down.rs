@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::super::fatal::Fatal;
 use super::super::limits::SCRATCH_BYTES;
+use super::super::question::TAG_BYTES;
 use super::super::registry::SessionState;
 use super::{
     Flow, Pump, SCRATCH, Stop, flush_backlog, give_back, read_into, read_scratch, skip_remaining,
@@ -126,6 +127,10 @@ impl Pump {
             },
             tag => {
                 if tag == b'C' {
+                    let length = usize::try_from(header.body_bytes).unwrap_or(usize::MAX);
+                    if body.len() < length.min(TAG_BYTES) {
+                        return Ok(false);
+                    }
                     self.question.note_command(body);
                 }
                 self.pulse.server(tag);

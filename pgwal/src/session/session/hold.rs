@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::super::advisory::LOCKS_MAX;
 use super::super::fatal::Fatal;
 use super::super::limits::TWIN_TIMEOUT;
-use super::super::sequences::Current;
+use super::super::pump::Want;
 use super::super::state::Unmovable;
 use super::super::twin::{Completion, Twin};
 use super::{Session, cannot_move};
@@ -30,17 +30,17 @@ impl Session {
         Ok(())
     }
 
-    /// Asks what `currval()` says, unless too many were asked inside this hold already.
-    pub(super) async fn read_sequences(&mut self) -> Result<Vec<Current>, Fatal> {
-        if !self.relay.takes_sequence_turn() {
-            tracing::info!(
-                session = self.entry.id.0,
-                "currval() and lastval() are not carried: too many sessions changed"
-            );
-            return Ok(Vec::new());
+    /// What to ask the session for: its sequences too, unless too many sessions were asked for
+    /// theirs inside this hold already.
+    pub(super) fn wanted(&self) -> Want {
+        if self.relay.takes_sequence_turn() {
+            return Want::Sequences;
         }
-        let sequences = self.pump.ask_sequences(&self.relay).await?;
-        Ok(sequences.unwrap_or_default())
+        tracing::info!(
+            session = self.entry.id.0,
+            "currval() and lastval() are not carried: too many sessions changed"
+        );
+        Want::State
     }
 
     /// What the twin is to have when the session goes over to it.

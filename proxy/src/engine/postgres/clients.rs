@@ -31,6 +31,10 @@ impl Clients for Relay {
         let _report = Self::prepare_twins(self, patience).await;
     }
 
+    async fn refresh_idle(&self, patience: Duration) {
+        Self::refresh_idle(self, patience).await;
+    }
+
     async fn refresh_changed(&self, patience: Duration) {
         let _report = Self::refresh_changed(self, patience).await;
     }
