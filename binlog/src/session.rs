@@ -26,6 +26,7 @@ mod fatal;
 mod kill;
 mod limits;
 mod login;
+mod look;
 mod outcome;
 mod outside;
 mod packet;

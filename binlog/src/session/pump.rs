@@ -30,6 +30,7 @@ use super::command::Command;
 use super::fatal::Fatal;
 
 use super::limits::{REQUESTS_MAX, SCRATCH_BYTES, WAITING_BYTES_MAX, WARNINGS_PATIENCE};
+use super::look::Seen;
 use super::outcome::Outcome;
 use super::pulse::{EofStyle, LocalFile, Origin, Pulse};
 use super::registry::{Entry, Request, SessionState, When};
@@ -136,6 +137,8 @@ pub(super) struct Pump {
     reader: Reader,
     /// Words in what the client said since its log-in.
     pub(super) words: Words,
+    /// The variables as they were read last, with what a look said then.
+    pub(super) seen: Option<Seen>,
     /// Words in its last statement.
     last_words: Words,
     /// Names of user variables in its statements, where the server does not list them.
@@ -217,6 +220,7 @@ impl Pump {
             statements: Statements::default(),
             reader: Reader::default(),
             words: Words::default(),
+            seen: None,
             last_words: Words::default(),
             variables: Names::default(),
             locks: Names::default(),
@@ -391,6 +395,7 @@ impl Pump {
     pub(super) fn change_server(&mut self, present: Present) -> Socket {
         self.side = present.side;
         self.pulse = Pulse::new(self.pulse.eof(), present.status_flags);
+        self.seen = None;
         self.up.flow = Flow::Open;
         self.up.flushed = Flushed::Yes;
         self.up.backlog.clear();

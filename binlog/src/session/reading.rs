@@ -2,16 +2,17 @@
 
 use bytes::Bytes;
 
-use super::answer::Rows;
+use super::answer::{Answer, Rows};
 use super::fatal::Fatal;
 use super::limits::VARIABLES_MAX;
+use super::look::{self, Seen};
 use super::outcome::{OUTCOME, Outcome};
 use super::outside::{self, OfAllSoon, Outside};
 use super::pump::Pump;
 use super::question;
 use super::registry::LegKey;
 use super::relay::Relay;
-use super::servers::Known;
+use super::servers::{Known, Variables};
 use super::state::{self, Counters, Reading, Setting, Unmovable, hex, text};
 use super::text::Words;
 use super::variables::Names;
@@ -60,6 +61,14 @@ pub(super) async fn read(pump: &mut Pump, relay: &Relay, about: About) -> Result
     }
 }
 
+/// The rows of an answer; without them the session cannot be moved now.
+fn told(answer: Answer) -> Result<Rows, Halt> {
+    answer.map_err(|error| {
+        tracing::warn!(%error, "a session does not answer for its state");
+        Halt::Unreadable(error.sqlstate)
+    })
+}
+
 struct StateReader<'a> {
     pump: &'a mut Pump,
     relay: &'a Relay,
@@ -82,33 +91,44 @@ impl StateReader<'_> {
             Known::No => None,
         };
         let lists = question::lists_user_variables(version);
-        let mut questions = vec![
-            OUTCOME,
-            question::COUNTERS,
-            question::VARIABLES,
-            question::BASICS,
-        ];
+        let look = self.relay.servers.look(side);
+        let mut questions = vec![OUTCOME, question::BASICS];
+        questions.extend(look.as_deref());
+        if outside.is_none() {
+            questions.push(question::COUNTERS);
+        }
         if lists == Known::Yes {
             questions.push(question::MARIADB_USER_VARIABLES);
         }
-        let mut answers = self.ask_all(&questions).await?.into_iter();
-        let mut answer = || answers.next().unwrap_or_default();
-        let outcome = Outcome::read(&answer());
+        let mut answers = self.pump.ask(&questions).await?.into_iter();
+        let mut answer = || answers.next().unwrap_or_else(|| Ok(Rows::default()));
+        let outcome = Outcome::read(&told(answer())?);
         // If it is known already, nobody has run anything since but we.
         self.pump.outcome = match (self.pump.outcome, outcome) {
             (Some(known), Some(read)) => Some(known.or(read)),
             (known, read) => known.or(read),
         };
-        let counters = Counters::read(&answer());
-        self.reading.replay.settings = state::settings(&answer(), &globals);
-        self.basics(&answer());
-        let listed = (lists == Known::Yes).then(answer);
-        match &outside {
-            Some(outside) => self.note_outside(outside),
-            None => self.look_inside(version, &counters).await?,
-        }
-        if counters.exceeds("Com_prepare_sql", "Com_dealloc_sql") && outside.is_none() {
-            self.reading.add(Unmovable::PreparedStatement);
+        let basics = told(answer())?;
+        let digest = look.is_some().then(&mut answer).and_then(look::digest);
+        let counters = match outside {
+            None => Some(Counters::read(&told(answer())?)),
+            Some(_) => None,
+        };
+        let listed = match lists {
+            Known::Yes => Some(told(answer())?),
+            Known::No => None,
+        };
+        self.settings(digest, &globals).await?;
+        self.basics(&basics);
+        match (&outside, &counters) {
+            (Some(outside), _) => self.note_outside(outside),
+            (None, Some(counters)) => {
+                self.look_inside(version, counters).await?;
+                if counters.exceeds("Com_prepare_sql", "Com_dealloc_sql") {
+                    self.reading.add(Unmovable::PreparedStatement);
+                }
+            }
+            (None, None) => {}
         }
         match self.pump.statements.to_prepare() {
             Some(statements) => self.reading.replay.statements = statements,
@@ -117,6 +137,21 @@ impl StateReader<'_> {
         let names = self.variable_names(outside.as_ref(), listed.as_ref());
         self.reading.replay.locks.sort();
         self.variables(names).await
+    }
+
+    /// The variables that are carried: what they were, if a look says so.
+    async fn settings(&mut self, digest: Option<Bytes>, globals: &Variables) -> Result<(), Halt> {
+        let seen = self.pump.seen.take();
+        let known = seen
+            .as_ref()
+            .and_then(|seen| seen.unless_changed(digest.as_ref()));
+        let settings = match known {
+            Some(settings) => settings,
+            None => state::settings(&self.ask(question::VARIABLES).await?, globals),
+        };
+        self.pump.seen = digest.map(|digest| Seen::new(digest, settings.clone()));
+        self.reading.replay.settings = settings;
+        Ok(())
     }
 
     /// What the server tells others of this session: told of all, or asked for this one.
@@ -137,13 +172,7 @@ impl StateReader<'_> {
     /// Asks several questions in one round trip.
     async fn ask_all(&mut self, questions: &[&str]) -> Result<Vec<Rows>, Halt> {
         let answers = self.pump.ask(questions).await?;
-        let answers = answers.into_iter().map(|answer| {
-            answer.map_err(|error| {
-                tracing::warn!(%error, "a session does not answer for its state");
-                Halt::Unreadable(error.sqlstate)
-            })
-        });
-        answers.collect()
+        answers.into_iter().map(told).collect()
     }
 
     async fn ask(&mut self, sql: &str) -> Result<Rows, Halt> {

@@ -294,6 +294,11 @@ impl Relay {
     /// # Cancel safety
     /// Sessions go on preparing when this is dropped.
     pub async fn prepare_twins(&self, patience: Duration) -> TwinReport {
+        if let Some(serving) = self.switch().serving()
+            && !self.switch().is_held()
+        {
+            self.servers.learn_look(self, serving).await;
+        }
         self.ask_all(patience, Request::Prepare, |_entry| true)
             .await;
         self.twin_report()

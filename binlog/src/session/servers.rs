@@ -9,6 +9,7 @@ use router::{Gate, Side};
 use tokio::time::{Instant, timeout};
 
 use super::fatal::Fatal;
+use super::look;
 use super::relay::Relay;
 use crate::version::ServerVersion;
 use crate::wire::SqlConn;
@@ -75,6 +76,8 @@ pub(super) struct Servers {
     /// When the other side was asked in vain.
     other_failed: Mutex<Option<Instant>>,
     globals: Mutex<Option<Globals>>,
+    /// The SQL of a look at a session of this side.
+    look: Mutex<Option<(Side, Arc<str>)>>,
     /// Only one question for them at a time.
     asking_globals: tokio::sync::Mutex<()>,
 }
@@ -235,6 +238,29 @@ impl Servers {
             values: Arc::clone(&values),
         });
         Some(values)
+    }
+
+    /// The SQL of a look at a session of this side, if it is known.
+    pub(super) fn look(&self, side: Side) -> Option<Arc<str>> {
+        let known = self.look.lock().clone();
+        known.filter(|(of, _)| *of == side).map(|(_, sql)| sql)
+    }
+
+    /// Finds out what a look at sessions of the serving side has to ask for, unless it is known.
+    pub(super) async fn learn_look(&self, relay: &Relay, serving: Side) {
+        if self.look(serving).is_some() {
+            return;
+        }
+        let Some(helper) = self.helper_of(relay, serving).await else {
+            return;
+        };
+        let Some(globals) = self.globals(relay, serving).await else {
+            return;
+        };
+        match look::learn(&helper.sql, globals.keys().map(String::as_str)).await {
+            Ok(sql) => *self.look.lock() = Some((serving, sql.into())),
+            Err(error) => tracing::warn!(%error, "sessions are asked for all of their variables"),
+        }
     }
 
     /// The kept connection, if it is to this side, else a new one that is not kept.

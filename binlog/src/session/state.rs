@@ -8,7 +8,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-pub(super) use self::settings::{Setting, settings};
+pub(super) use self::settings::{SESSION_ONLY, Setting, carries, settings};
 use super::answer::Rows;
 
 /// Why a session cannot go over to the other server as it is.

@@ -69,7 +69,7 @@ const NEVER: [&str; 25] = [
 ];
 
 /// Variables that only sessions have and that are carried when they are not as at a log-in.
-const SESSION_ONLY: [(&str, &str); 6] = [
+pub(in crate::session) const SESSION_ONLY: [(&str, &str); 6] = [
     ("insert_id", "0"),
     ("last_insert_id", "0"),
     ("resultset_metadata", "FULL"),
@@ -104,6 +104,11 @@ pub(in crate::session) fn settings(rows: &Rows, globals: &HashMap<String, String
     settings.sort_by(|a, b| a.name.cmp(&b.name));
     settings.dedup_by(|a, b| a.name == b.name);
     settings
+}
+
+/// Whether a variable that the server has globally may be carried with a session.
+pub(in crate::session) fn carries(name: &str) -> bool {
+    !NEVER.contains(&name)
 }
 
 /// Old servers have two variables under other names.

@@ -8,6 +8,7 @@ mod house;
 mod kills;
 mod locks;
 mod logins;
+mod looks;
 mod moving;
 mod outcome;
 mod outcome_told;
