@@ -41,8 +41,8 @@ mod work;
 
 use std::sync::Arc;
 
-use router::Lsn;
 use router::window::WindowLimits;
+use router::{Epoch, Lsn};
 use tokio::sync::mpsc;
 
 use self::execute::Executor;
@@ -63,8 +63,12 @@ pub use self::session::OriginState;
 pub struct ApplyOptions {
     /// Name of the replication origin on the target, `pointsman_<id>`.
     pub origin_name: String,
-    /// Position to start from when the target has no progress yet: the slot's consistent point.
+    /// Position to start from when the target has no progress of this epoch yet: the slot's
+    /// consistent point, or where the log stood when the other side began to serve.
     pub start: Lsn,
+    /// The epoch in which the server serves that is streamed from. Progress of an earlier one is of
+    /// an earlier stream.
+    pub epoch: Epoch,
     /// Transactions of the stream that carry this replication origin are left out: they came from
     /// the target in the first place.
     pub ignored_origin: Option<String>,
@@ -81,6 +85,7 @@ impl ApplyOptions {
         Self {
             origin_name: origin_name.to_owned(),
             start,
+            epoch: Epoch::FIRST,
             ignored_origin: None,
             lanes: 1,
             window: WindowLimits::default(),
@@ -132,10 +137,7 @@ impl Applier {
     pub async fn reopen(&mut self) -> Result<(), ApplyError> {
         // The old session ends first: it holds the replication origin.
         self.session = None;
-        let ApplyOptions {
-            origin_name, start, ..
-        } = &self.options;
-        let session = Session::open(&self.target, origin_name, *start).await?;
+        let session = Session::open(&self.target, &self.options).await?;
         self.shared.set_applied(session.progress);
         self.session = Some(session);
         Ok(())

@@ -141,6 +141,8 @@ async fn check_both(source: &Server, target: &Server, options: &CheckOptions, re
     report.asked(target, "extensions", done);
     let done = target::settings(source, target, report).await;
     report.asked(target, "settings", done);
+    let done = target::way_back_on_source(source, report).await;
+    report.asked(source, "what a way back needs", done);
     let done = roles::both(source, target, report).await;
     report.asked(target, "roles", done);
     let done = ordinary::both(source, target, report).await;

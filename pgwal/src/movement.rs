@@ -12,6 +12,7 @@ pub mod schema;
 pub mod sequences;
 pub mod sides;
 pub mod standing;
+pub mod way_back;
 
 use tokio_postgres::Client;
 

@@ -84,6 +84,20 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// After the cutover: move all clients back to the source, with everything written since.
+    Rollback {
+        #[command(flatten)]
+        reach: Reach,
+        /// Longest pause; passing it gives the rollback up with the target serving.
+        #[arg(long, value_name = "PERIOD", value_parser = humantime::parse_duration)]
+        max_pause: Option<Duration>,
+        /// Say what would happen to each session, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// After the cutover: remove everything of ours from both servers.
     Finish {
         #[command(flatten)]
@@ -110,6 +124,7 @@ impl Command {
             | Self::Start { reach, .. }
             | Self::Status { reach, .. }
             | Self::Cutover { reach, .. }
+            | Self::Rollback { reach, .. }
             | Self::Finish { reach, .. }
             | Self::Abort { reach } => Some(reach),
         }

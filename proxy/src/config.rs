@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::Kind;
 
-pub(crate) use cutover::{Cutover, Policy};
+pub(crate) use cutover::{Cutover, Policy, WayBack};
 pub(crate) use error::ConfigError;
 pub(crate) use tls::{Tls, TlsClients};
 pub(crate) use units::{ByteSize, Period};

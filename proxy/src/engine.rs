@@ -16,13 +16,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use router::cutover::Resolution;
+use router::cutover::{Arrival, Resolution};
 use router::engine::{Arrive, Journal, Leave};
 use router::{Epoch, Position, Side, Switch};
 use tokio::net::TcpStream;
 
 pub(crate) use self::facts::{Activity, Cleanup, Finding, Level, Reason, Session, WhoServes};
-pub(crate) use self::interruption::{BEGIN_AGAIN, Interruption};
+pub(crate) use self::interruption::{BEGIN_AGAIN, Interruption, NO_WAY_BACK};
 pub(crate) use self::kind::Kind;
 pub(crate) use self::mysql::MySql;
 pub(crate) use self::postgres::Postgres;
@@ -131,19 +131,47 @@ pub(crate) trait Engine: Send + Sync + Sized + 'static {
         stream: Self::Stream,
     ) -> impl Future<Output = Result<(), Interruption>> + Send;
 
-    /// Where the source's log ends now.
+    /// Where this server's log ends now.
     fn log_end(
         &self,
-        source: &Self::Conn,
+        conn: &Self::Conn,
     ) -> impl Future<Output = Result<Self::LogEnd, String>> + Send;
 
-    /// What of the schema differs between the servers and cannot be replicated, a sentence each.
-    fn drift(&self) -> impl Future<Output = Result<Vec<String>, String>> + Send;
+    /// What of the schema of the serving side differs from the other's and cannot be replicated, a
+    /// sentence each.
+    fn drift(&self, serving: Side) -> impl Future<Output = Result<Vec<String>, String>> + Send;
 
-    /// Prepares everything that a movement to the target needs, and looks for what would make it
+    /// Opens the stream from the target to the source, and what applies it there, from what is
+    /// written down. The target serves.
+    fn way_back(
+        &self,
+    ) -> impl Future<Output = Result<(Self::Applier, Self::Stream), Interruption>> + Send;
+
+    /// Prepares, before a movement to this side, that another one may lead back from it.
+    ///
+    /// # Errors
+    /// Why none can.
+    fn prepare_way_back(&self, to: Side) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// Why no movement could lead back from this side, as far as it can be seen without changing
+    /// anything.
+    fn look_for_way_back(&self, to: Side) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// Removes what feeds the other side from this one, which does not serve (any more).
+    fn forget_way_back(&self, side: Side) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// Whether this side refuses writes since a movement left it.
+    fn arrival(&self, to: Side) -> impl Future<Output = Result<Arrival, String>> + Send;
+
+    /// Whether a side that refuses writes lets clients log in all the same, so that their
+    /// connections to it can be opened beforehand.
+    const FENCED_LETS_IN: bool;
+
+    /// Prepares everything that a movement to this side needs, and looks for what would make it
     /// fail. `flow` gives the stream that is open at that moment.
     fn prepare(
         &self,
+        to: Side,
         flow: impl Fn() -> Option<Self::Flow> + Send + Sync + 'static,
         limits: Limits,
     ) -> impl Future<Output = Result<Prepared<Self>, String>> + Send;
@@ -151,8 +179,8 @@ pub(crate) trait Engine: Send + Sync + Sized + 'static {
     /// Connections that were not ours and that raising the fence has ended.
     fn foreign_ended(leaving: &Self::Leaving) -> usize;
 
-    /// What the operator should know of the servers' own replication after a movement to the
-    /// target, a sentence each.
+    /// What the operator should know of the servers' own replication after a movement, a sentence
+    /// each.
     fn for_replicas(
         leaving: &Self::Leaving,
         arriving: &Self::Arriving,
@@ -251,6 +279,13 @@ pub(crate) trait Clients: Send + Sync + 'static {
     /// How many ran something since they were prepared.
     fn changed(&self) -> usize;
 
+    /// Whether the connections to the other side are opened only when that lets somebody in.
+    fn set_late(&self, late: bool);
+
+    /// It lets somebody in now, inside the hold: connections that must be complete by the release
+    /// are opened.
+    fn prepare_late(&self, patience: Duration) -> impl Future<Output = ()> + Send;
+
     /// After the release: everybody goes over to the serving side and leaves the other.
     fn close_source_connections(&self, patience: Duration) -> impl Future<Output = ()> + Send;
 
@@ -295,13 +330,13 @@ pub(crate) trait InitialCopy: Send + Sync {
 
 /// A look at a stream that is being applied; it stays good when that has ended.
 pub(crate) trait Flow<E: Engine>: Clone + Send + Sync + 'static {
-    /// Up to where everything is committed on the target.
+    /// Up to where everything is committed on the side that does not serve.
     fn applied(&self) -> E::Position;
 
-    /// Up to where the source has sent.
+    /// Up to where the serving side has sent.
     fn received(&self) -> E::Position;
 
-    /// Transactions that have arrived here and are not yet on the target.
+    /// Transactions that have arrived here and are not yet on the other side.
     fn transactions(&self) -> u64;
 
     /// When the last applied transaction was committed, by the source's clock.
@@ -318,8 +353,8 @@ pub(crate) trait Flow<E: Engine>: Clone + Send + Sync + 'static {
         None
     }
 
-    /// Notes that the source is asked on this connection, which a fence must spare.
-    fn asked_on(&self, source: &E::Conn);
+    /// Notes that the serving side is asked on this connection, which a fence must spare.
+    fn asked_on(&self, serving: &E::Conn);
 
     /// Makes the applier end at its next window boundary.
     fn stop(&self);

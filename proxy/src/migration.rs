@@ -9,6 +9,7 @@
 //! whether there is a migration of ours, how far its copy and its stream are; and goes on from there.
 
 mod actor;
+mod back;
 mod board;
 mod cutover;
 mod ending;

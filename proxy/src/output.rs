@@ -72,18 +72,27 @@ pub(crate) fn carry_out(command: &Command, socket: &Path) -> Exit {
             dry_run,
             json,
             ..
-        } => {
-            let max_pause_ms =
-                max_pause.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
-            once(
-                socket,
-                &Request::Cutover {
-                    max_pause_ms,
-                    dry_run: *dry_run,
-                },
-                *json,
-            )
-        }
+        } => once(
+            socket,
+            &Request::Cutover {
+                max_pause_ms: max_pause.map(milliseconds),
+                dry_run: *dry_run,
+            },
+            *json,
+        ),
+        Command::Rollback {
+            max_pause,
+            dry_run,
+            json,
+            ..
+        } => once(
+            socket,
+            &Request::Rollback {
+                max_pause_ms: max_pause.map(milliseconds),
+                dry_run: *dry_run,
+            },
+            *json,
+        ),
         Command::Finish { lift_fence, .. } => once(
             socket,
             &Request::Finish {
@@ -94,6 +103,10 @@ pub(crate) fn carry_out(command: &Command, socket: &Path) -> Exit {
         Command::Abort { .. } => once(socket, &Request::Abort {}, false),
     };
     outcome.unwrap_or_else(|lost| failed(&lost))
+}
+
+fn milliseconds(pause: Duration) -> u64 {
+    u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What a proxy that does not answer means for the exit code: before the command was sent nothing

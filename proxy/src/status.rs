@@ -44,7 +44,7 @@ pub(crate) struct Status {
     /// What the operator should know of the copy: roles that could not be carried as they are, ...
     #[serde(default)]
     pub(crate) warnings: Vec<String>,
-    /// How far the target is behind the source.
+    /// How far the side that does not serve is behind the one that does.
     pub lag: Lag,
     /// The initial copy.
     pub copy: CopyStatus,
@@ -52,6 +52,33 @@ pub(crate) struct Status {
     pub sessions: Sessions,
     /// The last cutover that was tried.
     pub last_cutover: Option<CutoverReport>,
+    /// The last rollback that was tried.
+    #[serde(default)]
+    pub last_rollback: Option<CutoverReport>,
+    /// Whether `rollback` could lead back; `null` while the source serves.
+    #[serde(default)]
+    pub way_back: Option<WayBackStatus>,
+}
+
+/// Whether `rollback` could lead back to the source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WayBackStatus {
+    /// How it stands.
+    pub state: WayBackState,
+    /// Why it is closed.
+    pub reason: Option<String>,
+}
+
+/// How the way back stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum WayBackState {
+    /// The stream from the target is being opened, or is tried again.
+    Opening,
+    /// Changes flow back to the source.
+    Open,
+    /// They do not, and `rollback` is refused.
+    Closed,
 }
 
 /// Why the migration stopped.
@@ -65,14 +92,14 @@ pub(crate) struct Failure {
     pub hint: String,
 }
 
-/// How far the target is behind the source; each is `null` where it is not known.
+/// How far the side that does not serve is behind the other; each is `null` where it is not known.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Lag {
     /// Bytes of log.
     pub bytes: Option<u64>,
-    /// Transactions that have arrived here and are not yet on the target.
+    /// Transactions that have arrived here and are not yet on the other side.
     pub transactions: Option<u64>,
-    /// Age of the oldest change that is not yet on the target.
+    /// Age of the oldest change that is not yet there.
     pub seconds: Option<f64>,
 }
 
@@ -149,10 +176,13 @@ pub(crate) struct RunningSession {
     pub age_seconds: f64,
 }
 
-/// How a cutover went.
+/// How a cutover or a rollback went.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct CutoverReport {
-    /// `switched`, `aborted` or `dry_run`.
+    /// The side that it led to: `target` for a cutover, `source` for a rollback.
+    #[serde(default = "to_target")]
+    pub to: String,
+    /// `switched` (`rolled_back` for a rollback), `aborted`, `refused` or `dry_run`.
     pub outcome: String,
     /// Why it was given up.
     pub reason: Option<String>,
@@ -160,21 +190,28 @@ pub(crate) struct CutoverReport {
     pub pause_ms: f64,
     /// The steps within the pause, in their order.
     pub steps: Vec<StepTime>,
-    /// Sessions that went over to the target.
+    /// Sessions that went over.
     pub sessions_moved: usize,
     /// Sessions that were ended.
     pub sessions_ended: usize,
-    /// Connections to the source that were not ours and were ended by the fence.
+    /// Connections to the side that was left that were not ours and were ended by the fence.
     pub foreign_ended: usize,
     /// Whose transactions ran past the drain deadline, if that is why it was given up.
     #[serde(default)]
     pub still_running: Vec<RunningSession>,
+    /// Why no movement can lead back from there; nothing where one can.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub no_way_back: Option<String>,
     /// Where other replicas of the servers go on, a sentence each (MySQL and MariaDB).
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub for_replicas: Vec<String>,
     /// What would happen to each session (`--dry-run`).
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub would: Vec<String>,
+}
+
+fn to_target() -> String {
+    "target".to_owned()
 }
 
 /// One step of a cutover.

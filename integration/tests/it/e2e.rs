@@ -14,6 +14,7 @@ mod objects;
 mod policies;
 mod privileges;
 mod refusals;
+mod rollback;
 mod shutdown;
 mod stage;
 mod stops;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pgwal::movement::ready::{self, Asked, Findings, Lag, Obstacle, PrepareError, Prepared};
+use pgwal::movement::ready::{self, Asked, Findings, Lag, Lines, Obstacle, PrepareError, Prepared};
 use pgwal::wire::SqlConn;
 use router::{Epoch, Side};
 
@@ -13,8 +13,17 @@ const SMALL: Lag = Lag {
     bytes_max: 1000,
 };
 
+/// To the target, which has the journal.
+fn lines<'a>(from: &'a SqlConn, to: &'a SqlConn) -> Lines<'a> {
+    Lines {
+        leave: from,
+        arrive: to,
+        journal: to,
+    }
+}
+
 async fn prepared(from: &SqlConn, to: &SqlConn) -> Prepared {
-    ready::prepare(from, to, patient(), |_, _| true)
+    ready::prepare(lines(from, to), Side::Target, patient(), |_, _| true)
         .await
         .unwrap()
 }
@@ -26,6 +35,7 @@ async fn check(
     drift: &[String],
 ) -> Findings {
     let asked = Asked {
+        to: Side::Target,
         fence: &prepared.fence,
         ours: &[],
         lag,
@@ -133,12 +143,15 @@ async fn a_target_without_our_tables_or_sequences_cannot_be_prepared() {
         .await
         .unwrap();
     let options = patient();
-    let error = ready::prepare(&from, &to, options.clone(), |_, _| true).await;
+    let error = ready::prepare(lines(&from, &to), Side::Target, options.clone(), |_, _| {
+        true
+    })
+    .await;
     assert!(matches!(error, Err(PrepareError::Journal(_))), "{error:?}");
     from.batch_execute("CREATE SEQUENCE public.more")
         .await
         .unwrap();
-    let error = ready::prepare(&from, &to, options, |_, _| true).await;
+    let error = ready::prepare(lines(&from, &to), Side::Target, options, |_, _| true).await;
     assert!(
         matches!(error, Err(PrepareError::Sequences(_))),
         "{error:?}"

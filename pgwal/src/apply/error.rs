@@ -84,6 +84,17 @@ pub enum ApplyError {
         /// Where this applier had left it.
         expected: Lsn,
     },
+    /// The progress row is of a later epoch: another pointsman moved the points meanwhile.
+    #[error(
+        "the progress is of epoch {found} and not of {epoch}: another pointsman moved the points; \
+         stop it, and restart this one"
+    )]
+    LaterEpoch {
+        /// The epoch of this applier.
+        epoch: u64,
+        /// The row's.
+        found: u64,
+    },
     /// The progress row holds something that is no position.
     #[error("pointsman.progress on the target holds no valid position")]
     ProgressMalformed,
@@ -110,6 +121,7 @@ impl ApplyError {
             | Self::History { .. }
             | Self::Table(_)
             | Self::ProgressMoved { .. }
+            | Self::LaterEpoch { .. }
             | Self::ProgressMalformed
             | Self::OutOfOrder { .. } => false,
         }
@@ -129,6 +141,7 @@ impl ApplyError {
             | Self::RowExists { .. }
             | Self::Table(_)
             | Self::ProgressMoved { .. }
+            | Self::LaterEpoch { .. }
             | Self::ProgressMalformed
             | Self::OutOfOrder { .. } => None,
         }

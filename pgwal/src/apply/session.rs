@@ -17,6 +17,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Statement};
 
+use super::ApplyOptions;
 use super::error::{ApplyError, Doing, ServerFailure};
 use super::sql::Shape;
 use super::target_table::TargetTable;
@@ -74,12 +75,13 @@ struct EndStatements {
 }
 
 impl Session {
-    /// Opens the session and reads the progress; `start` is the progress if there is none yet.
+    /// Opens the session and reads the progress; `options.start` is the progress if there is none
+    /// of that epoch yet.
     pub(super) async fn open(
         target: &Endpoint,
-        origin_name: &str,
-        start: Lsn,
+        options: &ApplyOptions,
     ) -> Result<Self, ApplyError> {
+        let origin_name = options.origin_name.as_str();
         let application_name = format!("{origin_name} apply");
         let client = target
             .connect_sql(&application_name)
@@ -87,7 +89,7 @@ impl Session {
             .map_err(ApplyError::Connect)?;
         set(&client).await?;
         let origin = set_up_origin(&client, origin_name, &application_name).await?;
-        let progress = read_progress(&client, start).await?;
+        let progress = read_progress(&client, options).await?;
         let end = EndStatements::prepare(&client, &origin)
             .await
             .map_err(opening)?;
@@ -238,26 +240,35 @@ async fn end_lost_backends(client: &Client, application_name: &str) -> Result<()
     client.batch_execute(&sql).await.map_err(opening)
 }
 
-async fn read_progress(client: &Client, start: Lsn) -> Result<Lsn, ApplyError> {
+async fn read_progress(client: &Client, options: &ApplyOptions) -> Result<Lsn, ApplyError> {
     let failed = |error: tokio_postgres::Error| ApplyError::Server {
         doing: Doing::Progress,
         failure: ServerFailure::of(&error),
     };
     client
         .execute(
-            "INSERT INTO pointsman.progress (lane, end_lsn) VALUES (0, $1::text::pg_lsn) \
-             ON CONFLICT (lane) DO NOTHING",
-            &[&start.to_string()],
+            "INSERT INTO pointsman.progress AS p (lane, end_lsn, epoch) \
+             VALUES (0, $1::text::pg_lsn, $2) ON CONFLICT (lane) DO UPDATE SET \
+             end_lsn = excluded.end_lsn, epoch = excluded.epoch, commit_time = NULL \
+             WHERE p.epoch < excluded.epoch",
+            &[&options.start.to_string(), &options.epoch.0.cast_signed()],
         )
         .await
         .map_err(failed)?;
     let row = client
         .query_one(
-            "SELECT end_lsn::text FROM pointsman.progress WHERE lane = 0 FOR UPDATE",
+            "SELECT end_lsn::text, epoch FROM pointsman.progress WHERE lane = 0 FOR UPDATE",
             &[],
         )
         .await
         .map_err(failed)?;
+    let epoch: i64 = row.try_get(1).map_err(failed)?;
+    if epoch.cast_unsigned() != options.epoch.0 {
+        return Err(ApplyError::LaterEpoch {
+            epoch: options.epoch.0,
+            found: epoch.cast_unsigned(),
+        });
+    }
     let text: &str = row.try_get(0).map_err(failed)?;
     text.parse()
         .map_err(|_not_a_position| ApplyError::ProgressMalformed)

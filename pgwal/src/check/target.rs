@@ -8,6 +8,7 @@ use super::replication::LEFTOVER;
 use super::report::{Advice, Level, Report, listed};
 use super::rule::Rule;
 use super::server::Server;
+use crate::name::quote_identifier;
 
 pub(super) async fn target(
     target: &Server,
@@ -111,7 +112,7 @@ async fn way_back(target: &Server, report: &mut Report) -> Result<(), tokio_post
             Side::Target,
             "wal_level is logical, so a way back can be kept",
         );
-        return Ok(());
+        return way_back_slot(target, report).await;
     }
     let advice = Advice {
         why: "after the switch the changes made on the target could not be streamed back, so \
@@ -121,6 +122,79 @@ async fn way_back(target: &Server, report: &mut Report) -> Result<(), tokio_post
     report.warn(Side::Target, &format!("wal_level is {level}"), advice);
     Ok(())
 }
+
+/// While the target serves a slot there feeds the source.
+async fn way_back_slot(target: &Server, report: &mut Report) -> Result<(), tokio_postgres::Error> {
+    let why = "after the switch a slot on the target keeps the way back; without it `rollback` would \
+               not be possible";
+    let max = target.number("max_replication_slots").await?.unwrap_or(0);
+    let sql = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_replication_slots
+               WHERE slot_name NOT LIKE 'pointsman\\_%'";
+    let used: i64 = target.value(sql, &[]).await?;
+    if used >= max {
+        let fix = format!(
+            "ALTER SYSTEM SET max_replication_slots = {}; then restart the target, before the start",
+            used + 2
+        );
+        let what = format!("none of {max} replication slots is free");
+        report.warn(Side::Target, &what, Advice { why, fix: &fix });
+    }
+    let sql = "SELECT rolsuper OR rolreplication FROM pg_catalog.pg_roles
+               WHERE rolname = session_user";
+    if !target.value::<bool>(sql, &[]).await? {
+        let role = quote_identifier(&target.role);
+        let fix = format!("ALTER ROLE {role} REPLICATION on the target");
+        let what = format!("role {role} may not replicate");
+        report.warn(Side::Target, &what, Advice { why, fix: &fix });
+    }
+    Ok(())
+}
+
+/// What a rollback after the switch needs of the source: changes are applied there.
+pub(super) async fn way_back_on_source(
+    source: &Server,
+    report: &mut Report,
+) -> Result<(), tokio_postgres::Error> {
+    let role = quote_identifier(&source.role);
+    let may = match source.major() {
+        ..15 => source.superuser,
+        15.. => {
+            let sql =
+                "SELECT pg_catalog.has_parameter_privilege('session_replication_role', 'SET')";
+            source.value(sql, &[]).await?
+        }
+    };
+    if !may {
+        let fix = match source.major() {
+            ..15 => {
+                format!("ALTER ROLE {role} SUPERUSER on the source until the migration is done")
+            }
+            15.. => format!("GRANT SET ON PARAMETER session_replication_role TO {role}"),
+        };
+        let what = format!("role {role} may not set session_replication_role");
+        let why = "after the switch changes are applied to the source without its triggers, or \
+                   `rollback` would not be possible";
+        report.warn(Side::Source, &what, Advice { why, fix: &fix });
+    }
+    NOT_WRITABLE.run(source, &[], report).await
+}
+
+const NOT_WRITABLE: Rule = Rule {
+    since: 0,
+    sql: "SELECT c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class c,
+                 pg_catalog.pg_namespace n
+          WHERE {relations} AND c.relkind IN ('r', 'p')
+            AND NOT (pg_catalog.has_table_privilege(c.oid, 'INSERT')
+                     AND pg_catalog.has_table_privilege(c.oid, 'UPDATE')
+                     AND pg_catalog.has_table_privilege(c.oid, 'DELETE')
+                     AND pg_catalog.has_table_privilege(c.oid, 'TRUNCATE'))
+          ORDER BY 1",
+    level: Level::Warn,
+    found: "the role of pointsman may not change rows of {}",
+    why: "after the switch changes are applied to the source, or `rollback` would not be possible",
+    fix: "GRANT INSERT, UPDATE, DELETE, TRUNCATE ON {} to it, or make it a member of the owner",
+    none: "",
+};
 
 /// The extensions of the source, against those that the target offers.
 pub(super) async fn extensions(

@@ -5,7 +5,7 @@
 //! `pending` never changes again.
 
 use router::cutover::standing::Entry;
-use router::{Epoch, Side};
+use router::{Epoch, Lsn, Side};
 use thiserror::Error;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
@@ -50,6 +50,9 @@ pub struct Movement {
     pub serving: Side,
     /// How it stands.
     pub state: MovementState,
+    /// Where the log of the side stood that serves since then, once it is switched. What that side
+    /// committed before it, the other side has.
+    pub position: Option<Lsn>,
 }
 
 impl Movement {
@@ -175,9 +178,13 @@ pub struct Promote {
 }
 
 /// One statement, so one transaction: the compare-and-set, and the sequences only if it hit.
+///
+/// The position is asked for inside of it where the target is to serve: everything that came through
+/// the stream is committed by then, and no application's transaction is.
 const PROMOTE: &str = "
 WITH switched AS (
-    UPDATE pointsman.movement SET state = 'switched', changed_at = pg_catalog.clock_timestamp()
+    UPDATE pointsman.movement SET state = 'switched', changed_at = pg_catalog.clock_timestamp(),
+        position = coalesce($5::text::pg_lsn, pg_catalog.pg_current_wal_insert_lsn())
     WHERE epoch = $1 AND state = 'pending' RETURNING epoch)
 SELECT (SELECT pg_catalog.count(*) FROM switched),
        (SELECT pg_catalog.count(pg_catalog.setval(s.oid::pg_catalog.regclass, s.value, s.called))
@@ -200,6 +207,7 @@ impl Promote {
             Type::OID_ARRAY,
             Type::INT8_ARRAY,
             Type::BOOL_ARRAY,
+            Type::TEXT,
         ];
         // Planned and run once here, for an epoch that there is not, and not again in the pause.
         client
@@ -211,14 +219,16 @@ impl Promote {
             .await
             .map_err(JournalError::sql(step))?;
         let (oids, values, called) = (Vec::<u32>::new(), Vec::<i64>::new(), Vec::<bool>::new());
+        let position: Option<String> = None;
         client
-            .query_one(&statement, &[&-1_i64, &oids, &values, &called])
+            .query_one(&statement, &[&-1_i64, &oids, &values, &called, &position])
             .await
             .map_err(JournalError::sql(step))?;
         Ok(Self { statement })
     }
 
-    /// Sets the sequences and turns `epoch` from `pending` to `switched`, in one transaction.
+    /// Sets the sequences of the target, which is to serve, and turns `epoch` from `pending` to
+    /// `switched`, in one transaction.
     ///
     /// # Errors
     /// [`JournalError::NotPending`]: nothing was changed, and the old side serves. Any other error:
@@ -229,14 +239,39 @@ impl Promote {
         epoch: Epoch,
         sequences: &[SequenceValue],
     ) -> Result<(), JournalError> {
+        self.switch(client, epoch, sequences, None).await
+    }
+
+    /// Turns `epoch` from `pending` to `switched` where the source is to serve, whose sequences are
+    /// set and whose log stands at `position`.
+    ///
+    /// # Errors
+    /// As [`Promote::run`].
+    pub async fn run_for_source(
+        &self,
+        client: &Client,
+        epoch: Epoch,
+        position: Lsn,
+    ) -> Result<(), JournalError> {
+        self.switch(client, epoch, &[], Some(position)).await
+    }
+
+    async fn switch(
+        &self,
+        client: &Client,
+        epoch: Epoch,
+        sequences: &[SequenceValue],
+        position: Option<Lsn>,
+    ) -> Result<(), JournalError> {
+        let position = position.map(|position| position.to_string());
         let oids: Vec<_> = sequences.iter().map(|one| one.target_oid).collect();
         let values: Vec<_> = sequences.iter().map(|one| one.last_value).collect();
         let called: Vec<_> = sequences.iter().map(|one| one.is_called).collect();
-        let step = "promoting the target";
+        let step = "switching the journal";
         let switched: i64 = client
             .query_one(
                 &self.statement,
-                &[&epoch.0.cast_signed(), &oids, &values, &called],
+                &[&epoch.0.cast_signed(), &oids, &values, &called, &position],
             )
             .await
             .and_then(|row| row.try_get(0))
@@ -301,17 +336,18 @@ pub async fn movements(client: &Client) -> Result<Vec<Movement>, JournalError> {
     let step = "reading the journal";
     let rows = client
         .query(
-            "SELECT epoch, serving, state FROM pointsman.movement ORDER BY epoch",
+            "SELECT epoch, serving, state, position::text FROM pointsman.movement ORDER BY epoch",
             &[],
         )
         .await
         .map_err(JournalError::sql(step))?;
     let mut movements = Vec::with_capacity(rows.len());
     for row in rows {
-        let read = || -> Result<(i64, String, String), tokio_postgres::Error> {
-            Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
+        let read = || -> Result<(i64, String, String, Option<String>), tokio_postgres::Error> {
+            let (epoch, serving) = (row.try_get(0)?, row.try_get(1)?);
+            Ok((epoch, serving, row.try_get(2)?, row.try_get(3)?))
         };
-        let (epoch, serving, state) = read().map_err(JournalError::sql(step))?;
+        let (epoch, serving, state, position) = read().map_err(JournalError::sql(step))?;
         let serving = match serving.as_str() {
             "source" => Side::Source,
             "target" => Side::Target,
@@ -323,13 +359,29 @@ pub async fn movements(client: &Client) -> Result<Vec<Movement>, JournalError> {
             }
         };
         let state = MovementState::parse(&state)?;
+        let position = position.map(|text| {
+            text.parse().map_err(|_not_one| JournalError::Unknown {
+                column: "position",
+                value: text,
+            })
+        });
         movements.push(Movement {
             epoch: Epoch(epoch.cast_unsigned()),
             serving,
             state,
+            position: position.transpose()?,
         });
     }
     Ok(movements)
+}
+
+/// The last movement that was switched, if there was one: whose side serves.
+///
+/// # Errors
+/// As [`movements`].
+pub async fn last_switched(client: &Client) -> Result<Option<Movement>, JournalError> {
+    let mut newest_first = movements(client).await?.into_iter().rev();
+    Ok(newest_first.find(|movement| movement.state == MovementState::Switched))
 }
 
 /// The epoch that the next movement has: one more than any in the journal.

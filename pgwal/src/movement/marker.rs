@@ -22,7 +22,7 @@ pub struct Marker {
 #[derive(Debug, Error)]
 pub enum MarkerError {
     /// The server failed a statement of ours, or the connection broke.
-    #[error("the source failed while pointsman was {step}")]
+    #[error("the serving side failed while pointsman was {step}")]
     Sql {
         /// What we were doing, in plain words.
         step: &'static str,

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use router::Side;
 use thiserror::Error;
 use tokio_postgres::Client;
 
@@ -11,21 +12,35 @@ use super::fence::{Fence, FenceError, FenceOptions};
 use super::journal::{JournalError, Promote};
 use super::marker::{MarkerError, MarkerWriter};
 use super::schema::{Schema, SchemaError};
-use super::sequences::{SequenceError, Sequences};
+use super::sequences::{SequenceError, Sequences, SetSequences};
 
-/// All statements of a movement, prepared on the two control connections.
+/// All statements of a movement, prepared on the control connections.
 #[derive(Debug, Clone)]
 pub struct Prepared {
-    /// On the source.
+    /// On the side that is left.
     pub fence: Fence,
-    /// On the source.
+    /// On the side that is left.
     pub marker: MarkerWriter,
-    /// On the source.
+    /// On the side that is left.
     pub sequences: Sequences,
-    /// On the source.
+    /// On the side that is left.
     pub schema: Schema,
-    /// On the target.
+    /// On the source, if that is the side that is arrived at: the target sets its own together with
+    /// the journal.
+    pub set_sequences: Option<SetSequences>,
+    /// On the target, which has the journal.
     pub promote: Promote,
+}
+
+/// The connections that a movement's statements are prepared on.
+#[derive(Debug, Clone, Copy)]
+pub struct Lines<'a> {
+    /// To the side that is left.
+    pub leave: &'a Client,
+    /// To the side that is arrived at.
+    pub arrive: &'a Client,
+    /// To the target, which has the journal; the same as `arrive` if that is the target.
+    pub journal: &'a Client,
 }
 
 /// Why a movement could not be prepared.
@@ -54,17 +69,26 @@ pub enum PrepareError {
 /// # Errors
 /// When one of them cannot be prepared; nothing was changed on either server.
 pub async fn prepare(
-    source: &Client,
-    target: &Client,
+    lines: Lines<'_>,
+    to: Side,
     options: FenceOptions,
     wanted: impl Fn(&str, &str) -> bool,
 ) -> Result<Prepared, PrepareError> {
+    let Lines {
+        leave,
+        arrive,
+        journal,
+    } = lines;
     Ok(Prepared {
-        fence: Fence::prepare(source, options).await?,
-        marker: MarkerWriter::prepare(source).await?,
-        sequences: Sequences::prepare(source, target, wanted).await?,
-        schema: Schema::prepare(source).await?,
-        promote: Promote::prepare(target).await?,
+        fence: Fence::prepare(leave, options).await?,
+        marker: MarkerWriter::prepare(leave).await?,
+        sequences: Sequences::prepare(leave, arrive, wanted).await?,
+        schema: Schema::prepare(leave).await?,
+        set_sequences: match to {
+            Side::Source => Some(SetSequences::prepare(arrive).await?),
+            Side::Target => None,
+        },
+        promote: Promote::prepare(journal).await?,
     })
 }
 
@@ -82,10 +106,10 @@ pub struct Lag {
 pub enum Obstacle {
     /// Something on the source that the fence does not stop.
     Fence(FenceError),
-    /// The target does not answer.
-    Target(tokio_postgres::Error),
-    /// The target would not take writes: it is a standby or read-only.
-    TargetReadOnly,
+    /// The side that is arrived at does not answer.
+    Silent(Side, tokio_postgres::Error),
+    /// The side that is arrived at would not take writes: it is a standby or read-only.
+    ReadOnly(Side),
     /// The stream is too far behind, or has not told how far it is.
     Lag(Lag),
     /// The catalog is not what was copied, in the words of the drift check.
@@ -96,9 +120,10 @@ impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fence(error) => write!(f, "{error}"),
-            Self::Target(error) => write!(f, "the target does not answer: {error}"),
-            Self::TargetReadOnly => f.write_str(
-                "the target takes no writes (a standby, or default_transaction_read_only is on)",
+            Self::Silent(side, error) => write!(f, "the {side} does not answer: {error}"),
+            Self::ReadOnly(side) => write!(
+                f,
+                "the {side} takes no writes (a standby, or default_transaction_read_only is on)"
             ),
             Self::Lag(Lag { bytes: None, .. }) => {
                 f.write_str("the lag is not known yet; wait until the stream has applied something")
@@ -108,7 +133,7 @@ impl fmt::Display for Obstacle {
                 bytes_max,
             }) => write!(
                 f,
-                "the target is {bytes} bytes of log behind, more than {bytes_max}; wait until it \
+                "the stream is {bytes} bytes of log behind, more than {bytes_max}; wait until it \
                  has caught up"
             ),
             Self::Drift(what) => write!(f, "the schema has changed since the copy: {what}"),
@@ -116,7 +141,7 @@ impl fmt::Display for Obstacle {
     }
 }
 
-/// A transaction on the source that the drain would wait for.
+/// A transaction on the serving side that the drain would wait for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LongTransaction {
     /// The server process.
@@ -173,9 +198,11 @@ pub struct Findings {
 /// What [`check`] asks with, beside the two connections.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
-    /// The fence, prepared on the source's connection.
+    /// The side that is arrived at.
+    pub to: Side,
+    /// The fence, prepared on the connection to the side that is left.
     pub fence: &'a Fence,
-    /// Server processes of ours on the source.
+    /// Server processes of ours on the side that is left.
     pub ours: &'a [i32],
     /// What the stream says.
     pub lag: Lag,
@@ -188,20 +215,20 @@ pub struct Asked<'a> {
 /// Lists what would make a movement fail now. Changes nothing.
 ///
 /// # Errors
-/// When the source fails; a target that fails is an obstacle.
+/// When the side that is left fails; that the other fails is an obstacle.
 pub async fn check(
-    source: &Client,
-    target: &Client,
+    leave: &Client,
+    arrive: &Client,
     asked: Asked<'_>,
 ) -> Result<Findings, FenceError> {
     let mut obstacles: Vec<Obstacle> = asked
         .fence
-        .obstacles(source, asked.ours)
+        .obstacles(leave, asked.ours)
         .await?
         .into_iter()
         .map(Obstacle::Fence)
         .collect();
-    let writable = target
+    let writable = arrive
         .query_one(
             "SELECT pg_catalog.current_setting('transaction_read_only') = 'off'",
             &[],
@@ -210,8 +237,8 @@ pub async fn check(
         .and_then(|row| row.try_get::<_, bool>(0));
     match writable {
         Ok(true) => {}
-        Ok(false) => obstacles.push(Obstacle::TargetReadOnly),
-        Err(error) => obstacles.push(Obstacle::Target(error)),
+        Ok(false) => obstacles.push(Obstacle::ReadOnly(asked.to)),
+        Err(error) => obstacles.push(Obstacle::Silent(asked.to, error)),
     }
     if asked
         .lag
@@ -221,7 +248,7 @@ pub async fn check(
         obstacles.push(Obstacle::Lag(asked.lag));
     }
     obstacles.extend(asked.drift.iter().cloned().map(Obstacle::Drift));
-    let long_transactions = long_transactions(source, asked.long_after).await?;
+    let long_transactions = long_transactions(leave, asked.long_after).await?;
     Ok(Findings {
         obstacles,
         long_transactions,

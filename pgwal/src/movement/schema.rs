@@ -34,7 +34,7 @@ SELECT coalesce(sum(pg_catalog.hashtextextended(part.says, 0)), 0)::text FROM pa
 #[derive(Debug, Error)]
 pub enum SchemaError {
     /// The server failed a statement of ours, or the connection broke.
-    #[error("the source failed while pointsman was {step}")]
+    #[error("the serving side failed while pointsman was {step}")]
     Sql {
         /// What we were doing, in plain words.
         step: &'static str,
@@ -44,8 +44,8 @@ pub enum SchemaError {
     },
     /// It is another one.
     #[error(
-        "the schema of the source was changed while the cutover was under way (a table, column, \
-         sequence or enum label); changes to the schema are not replicated"
+        "the schema of the serving side was changed while the movement was under way (a table, \
+         column, sequence or enum label); changes to the schema are not replicated"
     )]
     Changed,
 }

@@ -1,4 +1,4 @@
-//! The sequences: read on the fenced source, set on the target.
+//! The sequences: read on the fenced side, set on the one that is to serve.
 //!
 //! `last_value` and `is_called` are read from the sequences themselves: `pg_sequences` shows NULL
 //! for a sequence that was set but not yet used, and the greatest value in a column is not the
@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use futures_util::future::try_join_all;
+use router::Lsn;
 use thiserror::Error;
 use tokio_postgres::{Client, Statement};
 
@@ -18,7 +19,8 @@ const SEQUENCES_PER_STATEMENT: usize = 500;
 /// First version with `pg_get_sequence_data`.
 const HAS_SEQUENCE_DATA: i32 = 180_000;
 
-/// A sequence, and where the target has it.
+/// A sequence, and where the other side has it. Here and below the *source* is the side that is left
+/// by a movement, and the *target* the one that it leads to: in a rollback they are exchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sequence {
     /// Schema.
@@ -54,8 +56,7 @@ pub enum SequenceError {
     },
     /// The target does not have a sequence of the source.
     #[error(
-        "sequences of the source are not on the target: {}; create them there, or drop them on \
-         the source",
+        "sequences of the serving side are not on the other: {}; create them there, or drop them",
         sequences.join(", ")
     )]
     Missing {
@@ -64,7 +65,8 @@ pub enum SequenceError {
     },
     /// The target has a sequence with other bounds or another step.
     #[error(
-        "sequences differ in type, increment, bounds or cycle: {}; ALTER SEQUENCE on the target",
+        "sequences differ in type, increment, bounds or cycle: {}; ALTER SEQUENCE on the side that \
+         does not serve",
         sequences.join(", ")
     )]
     Different {
@@ -77,8 +79,14 @@ pub enum SequenceError {
         /// Their names.
         sequences: Vec<String>,
     },
+    /// The server's answer is no position of its log.
+    #[error("the server gave {position:?} as a position of its log")]
+    Position {
+        /// What it gave.
+        position: String,
+    },
     /// A sequence was dropped on the source since the statements were prepared.
-    #[error("a sequence was dropped on the source: {sequence}; try again")]
+    #[error("a sequence was dropped on the serving side: {sequence}; try again")]
     Gone {
         /// Its name.
         sequence: String,
@@ -251,6 +259,62 @@ fn pair(
         });
     }
     Ok(sequences)
+}
+
+/// Sets the sequences of the source when it is to serve again, prepared on a connection to it.
+#[derive(Debug, Clone)]
+pub struct SetSequences {
+    statement: Statement,
+}
+
+impl SetSequences {
+    /// Prepares the statement, makes the connection's commits durable, and runs it once for nothing.
+    ///
+    /// # Errors
+    /// When the server fails.
+    pub async fn prepare(client: &Client) -> Result<Self, SequenceError> {
+        let step = "preparing to set the sequences";
+        super::make_commits_durable(client)
+            .await
+            .map_err(SequenceError::sql(step))?;
+        let sql = "SELECT pg_catalog.count(pg_catalog.setval(s.oid::pg_catalog.regclass, s.value,
+                                                             s.called)),
+                          pg_catalog.pg_current_wal_insert_lsn()::text
+                   FROM ROWS FROM (pg_catalog.unnest($1::oid[]), pg_catalog.unnest($2::int8[]),
+                                   pg_catalog.unnest($3::bool[])) AS s (oid, value, called)";
+        let statement = client
+            .prepare(sql)
+            .await
+            .map_err(SequenceError::sql(step))?;
+        let prepared = Self { statement };
+        prepared.run(client, &[]).await?;
+        Ok(prepared)
+    }
+
+    /// Sets the sequences, durably. Gives a position of the server's log that is behind everything
+    /// that was committed there before the call.
+    ///
+    /// # Errors
+    /// When the server fails: then some may be set. The journal does not say *switched* yet, so it
+    /// does no harm.
+    pub async fn run(
+        &self,
+        client: &Client,
+        values: &[SequenceValue],
+    ) -> Result<Lsn, SequenceError> {
+        let step = "setting the sequences";
+        let oids: Vec<_> = values.iter().map(|one| one.target_oid).collect();
+        let last: Vec<_> = values.iter().map(|one| one.last_value).collect();
+        let called: Vec<_> = values.iter().map(|one| one.is_called).collect();
+        let row = client
+            .query_one(&self.statement, &[&oids, &last, &called])
+            .await
+            .map_err(SequenceError::sql(step))?;
+        let position: String = row.try_get(1).map_err(SequenceError::sql(step))?;
+        position
+            .parse()
+            .map_err(|_not_one| SequenceError::Position { position })
+    }
 }
 
 type Values = HashMap<u32, (Option<i64>, Option<bool>)>;

@@ -31,7 +31,7 @@ pub const APPLICATION_NAME: &str = "pointsman movement";
 /// How long one attempt to lower the fence waits for locks; the machine tries again.
 const LOWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Server processes on the source that the fence must spare, as of now.
+/// Server processes on the side that is left which the fence must spare, as of now.
 pub type Ours = Arc<dyn Fn() -> Vec<i32> + Send + Sync>;
 
 /// The side that is left, with everything prepared.
@@ -51,13 +51,49 @@ impl std::fmt::Debug for Leaving {
     }
 }
 
-/// The side that is arrived at, and the journal on it.
+/// The side that is arrived at, and the journal.
 #[derive(Debug)]
 pub struct Arriving {
-    endpoint: Endpoint,
-    line: Line,
+    place: Place,
     prepared: Prepared,
     apply: ApplyHandle,
+}
+
+/// A server and the connection to it on which a movement was prepared.
+#[derive(Debug)]
+pub struct Arrival {
+    /// The server.
+    pub endpoint: Endpoint,
+    /// The connection.
+    pub client: SqlConn,
+}
+
+/// Where a movement leads.
+#[derive(Debug)]
+enum Place {
+    /// To the target, which has the journal.
+    Target(Box<Spot>),
+    /// To the source; the journal is on the target, which is left.
+    Source {
+        source: Box<Spot>,
+        journal: Box<Spot>,
+    },
+}
+
+/// A server, with the line that was prepared.
+#[derive(Debug)]
+struct Spot {
+    endpoint: Endpoint,
+    line: Line,
+}
+
+impl From<Arrival> for Box<Spot> {
+    fn from(arrival: Arrival) -> Self {
+        Self::new(Spot {
+            endpoint: arrival.endpoint,
+            line: Line::new(arrival.client),
+        })
+    }
 }
 
 /// The connection on which everything was prepared, and whether it still answers.
@@ -112,8 +148,8 @@ pub enum LeaveError {
     /// The schema.
     #[error("the schema could not be compared")]
     Schema(#[from] SchemaError),
-    /// The source cannot be reached.
-    #[error("the source cannot be reached")]
+    /// The server cannot be reached.
+    #[error("the server that is left cannot be reached")]
     Connect(#[from] ConnectError),
 }
 
@@ -126,16 +162,22 @@ pub enum ArriveError {
     /// The applier is not running any more.
     #[error("the stream stopped before the marker came")]
     Stopped,
-    /// The target cannot be reached.
-    #[error("the target cannot be reached")]
+    /// The sequences of the source.
+    #[error("the sequences could not be set")]
+    Sequences(#[from] SequenceError),
+    /// The fence of an earlier movement.
+    #[error("the fence of an earlier movement could not be lowered")]
+    Fence(#[from] FenceError),
+    /// The server cannot be reached.
+    #[error("the server that is arrived at, or the one with the journal, cannot be reached")]
     Connect(#[from] ConnectError),
-    /// The target has no fence in this version.
-    #[error("the target was never fenced by pointsman")]
-    NoFence,
+    /// Invariant: a movement to the source has the statement that sets its sequences.
+    #[error("the sequences were not prepared; this is a bug")]
+    NotPrepared,
 }
 
 impl Leaving {
-    /// The source, whose statements were prepared on `client`.
+    /// The server that is left, whose statements were prepared on `client`.
     #[must_use]
     pub fn new(endpoint: Endpoint, client: SqlConn, prepared: Prepared, ours: Ours) -> Self {
         Self {
@@ -202,19 +244,45 @@ impl Leave for Leaving {
 }
 
 impl Arriving {
-    /// The target, whose statements were prepared on `client` and which `apply` keeps current.
+    /// The target, which `apply` keeps current.
     #[must_use]
-    pub fn new(
-        endpoint: Endpoint,
-        client: SqlConn,
+    pub fn at_target(target: Arrival, prepared: Prepared, apply: ApplyHandle) -> Self {
+        let place = Place::Target(target.into());
+        Self {
+            place,
+            prepared,
+            apply,
+        }
+    }
+
+    /// The source, which `apply` keeps current while the target serves, and the journal there.
+    #[must_use]
+    pub fn at_source(
+        source: Arrival,
+        journal: Arrival,
         prepared: Prepared,
         apply: ApplyHandle,
     ) -> Self {
+        let place = Place::Source {
+            source: source.into(),
+            journal: journal.into(),
+        };
         Self {
-            endpoint,
-            line: Line::new(client),
+            place,
             prepared,
             apply,
+        }
+    }
+
+    fn arrival(&self) -> &Spot {
+        match &self.place {
+            Place::Target(spot) | Place::Source { source: spot, .. } => spot,
+        }
+    }
+
+    fn journal(&self) -> &Spot {
+        match &self.place {
+            Place::Target(spot) | Place::Source { journal: spot, .. } => spot,
         }
     }
 }
@@ -235,15 +303,35 @@ impl Arrive<Leaving> for Arriving {
         epoch: Epoch,
         counters: Vec<SequenceValue>,
     ) -> Result<(), Failure<ArriveError>> {
-        let promote = self
-            .prepared
-            .promote
-            .run(&self.line.client, epoch, &counters);
-        self.line.ask(promote).await.map_err(failure)
+        let promote = &self.prepared.promote;
+        match &self.place {
+            Place::Target(spot) => {
+                let line = &spot.line;
+                let run = promote.run(&line.client, epoch, &counters);
+                line.ask(run).await.map_err(failure)
+            }
+            Place::Source { source, journal } => {
+                let set = self.prepared.set_sequences.as_ref();
+                let set = set.ok_or(Failure::Refused(ArriveError::NotPrepared))?;
+                // The journal has not been asked yet: whatever fails here, it did not happen.
+                let set = set.run(&source.line.client, &counters);
+                let set = source.line.ask(set).await;
+                let position = set.map_err(|error| Failure::Refused(error.into()))?;
+                let run = promote.run_for_source(&journal.line.client, epoch, position);
+                journal.line.ask(run).await.map_err(failure)
+            }
+        }
     }
 
-    async fn lower_fence(&self, _epoch: Epoch) -> Result<(), ArriveError> {
-        Err(ArriveError::NoFence)
+    async fn lower_fence(&self, epoch: Epoch) -> Result<(), ArriveError> {
+        let Spot { endpoint, line } = self.arrival();
+        if line.is_free() {
+            fence::lower_epoch(&line.client, epoch, LOWER_TIMEOUT).await?;
+        } else {
+            let client = endpoint.connect_sql(APPLICATION_NAME).await?;
+            fence::lower_epoch(&client, epoch, LOWER_TIMEOUT).await?;
+        }
+        Ok(())
     }
 }
 
@@ -251,15 +339,17 @@ impl Journal for Arriving {
     type Error = ArriveError;
 
     async fn begin(&self, epoch: Epoch, to: Side) -> Result<(), Failure<ArriveError>> {
-        let begin = journal::begin(&self.line.client, epoch, to);
-        self.line.ask(begin).await.map_err(failure)
+        let line = &self.journal().line;
+        let begin = journal::begin(&line.client, epoch, to);
+        line.ask(begin).await.map_err(failure)
     }
 
     async fn resolve(&self, epoch: Epoch) -> Result<Resolution, ArriveError> {
-        let outcome = if self.line.is_free() {
-            journal::resolve(&self.line.client, epoch).await?
+        let Spot { endpoint, line } = self.journal();
+        let outcome = if line.is_free() {
+            journal::resolve(&line.client, epoch).await?
         } else {
-            let client = self.endpoint.connect_sql(APPLICATION_NAME).await?;
+            let client = endpoint.connect_sql(APPLICATION_NAME).await?;
             journal::resolve(&client, epoch).await?
         };
         Ok(match outcome {

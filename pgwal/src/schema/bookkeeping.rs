@@ -3,6 +3,8 @@
 //! Who serves after a crash is answered by these tables, not by memory or a local file: the two
 //! servers are what must agree. `finish` and `abort` drop the schema on both sides.
 
+use router::Side;
+
 /// Name of our schema on both servers.
 pub const SCHEMA: &str = "pointsman";
 
@@ -18,6 +20,7 @@ pub const MARKER_TABLE: &str = "marker";
 ///   that were set to NOLOGIN. It becomes `raising` in the transaction that revokes, so that a crash
 ///   at any instant finds what to put back.
 /// * `marker`: written at the end of the stream; part of our publication.
+/// * `progress`: as on the target, of the stream that comes back from there while it serves.
 pub const SOURCE_DDL: &str = "
 CREATE SCHEMA pointsman;
 REVOKE ALL ON SCHEMA pointsman FROM PUBLIC;
@@ -45,6 +48,12 @@ CREATE TABLE pointsman.marker (
     id      bigint PRIMARY KEY,
     token   text NOT NULL
 );
+CREATE TABLE pointsman.progress (
+    lane         integer PRIMARY KEY,
+    end_lsn      pg_lsn NOT NULL,
+    commit_time  timestamptz,
+    epoch        bigint NOT NULL DEFAULT 0
+);
 ";
 
 /// On the target: the migration, the copy's and the stream's progress, and the movements.
@@ -60,9 +69,12 @@ CREATE TABLE pointsman.marker (
 /// * `saved_acl`: owner, privileges and comment of things that stood there and are changed by the
 ///   restored schema.
 /// * `saved_identity`: as on the source; the restored tables have our identity too.
-/// * `progress`: a row a lane: everything committed before `end_lsn` is applied.
+/// * `progress`: a row a lane: everything committed before `end_lsn` is applied. Of an `epoch`, since
+///   each movement begins a stream anew: the epoch in which the server that is streamed from serves.
 /// * `movement`: a row an epoch; `pending` -> `switched` or `pending` -> `aborted`, by
-///   compare-and-set, so that exactly one of a late promote and a recovery wins.
+///   compare-and-set, so that exactly one of a late promote and a recovery wins. `position` is where
+///   the log of the side stood that serves since then: what it committed before it, the other has.
+/// * `fence`, `marker`: as on the source, for a movement back.
 pub const TARGET_DDL: &str = r#"
 CREATE SCHEMA pointsman;
 REVOKE ALL ON SCHEMA pointsman FROM PUBLIC;
@@ -130,18 +142,32 @@ CREATE TABLE pointsman.saved_identity (
 CREATE TABLE pointsman.progress (
     lane         integer PRIMARY KEY,
     end_lsn      pg_lsn NOT NULL,
-    commit_time  timestamptz
+    commit_time  timestamptz,
+    epoch        bigint NOT NULL DEFAULT 0
 );
 CREATE TABLE pointsman.movement (
     epoch        bigint PRIMARY KEY,
     serving      text NOT NULL CHECK (serving IN ('source', 'target')),
     state        text NOT NULL CHECK (state IN ('pending', 'switched', 'aborted')),
+    changed_at   timestamptz NOT NULL DEFAULT now(),
+    position     pg_lsn
+);
+CREATE TABLE pointsman.fence (
+    only_row     boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    epoch        bigint NOT NULL,
+    state        text NOT NULL CHECK (state IN ('down', 'raising', 'up', 'lowering')),
+    datacl       text,
+    nologin      text[] NOT NULL DEFAULT '{}',
     changed_at   timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE pointsman.marker (
+    id      bigint PRIMARY KEY,
+    token   text NOT NULL
 );
 "#;
 
 /// Format number of the tables above; a program that finds another number refuses to touch them.
-pub const FORMAT: i32 = 1;
+pub const FORMAT: i32 = 2;
 
 /// Start of the names of a migration's replication slot, publication and replication origin; the
 /// migration's id follows. Slots and origins are shared by all databases of a server.
@@ -151,4 +177,15 @@ pub const OBJECT_PREFIX: &str = "pointsman_";
 #[must_use]
 pub fn object_name(id: &str) -> String {
     format!("{OBJECT_PREFIX}{id}")
+}
+
+/// The name of the slot and publication on this side, which feed the other while this one serves,
+/// and of the replication origin there.
+#[must_use]
+pub fn stream_name(id: &str, side: Side) -> String {
+    match side {
+        Side::Source => object_name(id),
+        // What begins with the migration's name is found by `cleanup`.
+        Side::Target => format!("{}_back", object_name(id)),
+    }
 }

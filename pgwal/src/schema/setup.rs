@@ -13,6 +13,7 @@
 mod source;
 mod target;
 
+pub(crate) use source::publish;
 pub use source::{
     IdentityChange, KeylessPolicy, SourceIdentity, SourceOptions, SourceSetup, prepare_source,
     refuse_unfit, source_identity,

@@ -93,6 +93,8 @@ pub struct Relay {
     carrying: Mutex<Carrying>,
     /// What opens the function that carries them.
     carry_token: String,
+    /// When twins are opened.
+    twins: Mutex<Twins>,
     /// How many sessions may still be asked for their sequences inside this hold.
     sequence_turns: AtomicUsize,
     /// Processes on the side that is gone to which are ours and no client's.
@@ -100,6 +102,18 @@ pub struct Relay {
     pub(super) mock_seed: [u8; 32],
     /// Who may read a session's state and prepare its twin now.
     pub(super) turns: Arc<Semaphore>,
+}
+
+/// When twins are opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Twins {
+    /// While the other side still serves; they can be given values of sequences.
+    #[default]
+    Beforehand,
+    /// Not yet: the side that is gone to is fenced.
+    Late,
+    /// That side is promoted and lets them in: its sequences are nobody's to try with any more.
+    Promoted,
 }
 
 /// Whether values of sequences can be carried to the side that does not serve.
@@ -150,6 +164,7 @@ impl Relay {
             observer: Observer::default(),
             carrying: Mutex::default(),
             carry_token,
+            twins: Mutex::default(),
             sequence_turns: AtomicUsize::new(SEQUENCE_TURNS),
             appliers: Mutex::default(),
             mock_seed,
@@ -348,7 +363,9 @@ impl Relay {
                 && *self.carrying.lock() != Carrying::Open
             {
                 self.learn_settings(serving).await;
-                if self.observer.install(serving, &self.carry_token).await {
+                if self.twins() == Twins::Beforehand
+                    && self.observer.install(serving, &self.carry_token).await
+                {
                     *self.carrying.lock() = Carrying::Open;
                 }
             }
@@ -356,6 +373,37 @@ impl Relay {
         self.ask_all(patience, Request::Prepare, |_entry| true)
             .await;
         self.twin_report()
+    }
+
+    /// Whether twins are opened only once the side that is gone to lets somebody in: it is fenced
+    /// since it was left itself. Sessions are read all the same, so that it is known which of them
+    /// cannot be moved.
+    pub fn set_late(&self, late: bool) {
+        *self.twins.lock() = if late { Twins::Late } else { Twins::Beforehand };
+    }
+
+    /// When twins are opened.
+    pub(super) fn twins(&self) -> Twins {
+        *self.twins.lock()
+    }
+
+    /// The side that is gone to lets sessions in now, still inside the hold: those that have
+    /// advisory locks or listen get their twins with these. The others open theirs when they go on.
+    ///
+    /// # Cancel safety
+    /// As [`Relay::prepare_twins`].
+    pub async fn prepare_late(&self, patience: Duration) {
+        *self.twins.lock() = Twins::Promoted;
+        let concerned = |entry: &Entry| {
+            (!entry.locks.lock().is_empty() || entry.listens()) && entry.unmovable.lock().is_empty()
+        };
+        let deadline = Instant::now() + patience;
+        self.ask_all(patience, Request::Prepare, concerned).await;
+        if self.registry.all().iter().any(|entry| entry.listens()) {
+            self.find_appliers().await;
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.ask_all(left, Request::Complete, concerned).await;
     }
 
     /// Reads those sessions again that ran something since they were read, and brings their twins

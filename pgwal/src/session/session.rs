@@ -18,7 +18,7 @@ use super::limits::CANCEL_TIMEOUT;
 use super::preparation::{Plan, Preparation, Prepared};
 use super::pump::{Due, Pump, Stop, Told};
 use super::registry::{Entry, Request, SessionState};
-use super::relay::Relay;
+use super::relay::{Relay, Twins};
 use super::startup::Startup;
 use super::state::{self, Reading, Unmovable};
 use super::twin::Twin;
@@ -241,7 +241,13 @@ impl Session {
         if !self.reading.unmovable.is_empty() {
             self.preparation = None;
             self.drop_twin().await;
-        } else if self.preparation.is_none() {
+            return Ok(());
+        }
+        let twins = self.relay.twins();
+        if twins != Twins::Beforehand {
+            self.reading.replay.sequences.clear();
+        }
+        if self.preparation.is_none() && twins != Twins::Late {
             let side = self.pump.side().other();
             self.preparation = self.plan(side).map(Plan::begin);
         }

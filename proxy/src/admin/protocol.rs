@@ -35,6 +35,15 @@ pub(crate) enum Request {
         #[serde(default)]
         dry_run: bool,
     },
+    /// Move the clients back to the source.
+    Rollback {
+        /// Longest pause, instead of the configured one.
+        #[serde(default)]
+        max_pause_ms: Option<u64>,
+        /// Only say what would happen.
+        #[serde(default)]
+        dry_run: bool,
+    },
     /// Remove everything of ours after the switch.
     Finish {
         /// Let applications connect to the source again.
@@ -54,6 +63,7 @@ impl Request {
             Self::Start { .. } => "start",
             Self::Status {} => "status",
             Self::Cutover { .. } => "cutover",
+            Self::Rollback { .. } => "rollback",
             Self::Finish { .. } => "finish",
             Self::Abort {} => "abort",
         }

@@ -195,6 +195,7 @@ async fn serve_connection<E: Engine>(stream: UnixStream, migration: Handle<E>) -
                     Request::Check { .. }
                     | Request::Start { .. }
                     | Request::Cutover { .. }
+                    | Request::Rollback { .. }
                     | Request::Finish { .. }
                     | Request::Abort {} => {
                         let command = request.name();

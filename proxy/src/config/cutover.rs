@@ -34,6 +34,19 @@ impl Policy {
     }
 }
 
+/// Whether a movement prepares that another one may lead back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum WayBack {
+    /// Where it can be; where it cannot, the cutover goes on and says so.
+    #[default]
+    Prefer,
+    /// A cutover without is refused.
+    Require,
+    /// Never: nothing is streamed back, and there is no rollback.
+    Off,
+}
+
 /// `[cutover]`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -52,6 +65,8 @@ pub(crate) struct Cutover {
     pub on_unmovable: BTreeMap<String, Policy>,
     /// Whether reads go on while writes wait; not in this version.
     pub reads_during_hold: bool,
+    /// Whether what is written on the target after the switch is streamed back to the source.
+    pub way_back: WayBack,
 }
 
 impl Default for Cutover {
@@ -64,6 +79,7 @@ impl Default for Cutover {
             on_unmovable_session: Policy::default(),
             on_unmovable: BTreeMap::new(),
             reads_during_hold: false,
+            way_back: WayBack::default(),
         }
     }
 }

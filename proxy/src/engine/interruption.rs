@@ -14,6 +14,10 @@ pub(crate) const MEND: &str = "mend it and run `pointsman start` to go on, or `p
 pub(crate) const BEGIN_AGAIN: &str = "`pointsman abort`, then `pointsman start` again; the source \
                                       serves on meanwhile";
 
+/// What the operator does when changes do not flow back to the source.
+pub(crate) const NO_WAY_BACK: &str = "the target serves on, and rollback is refused; when you are \
+                                      sure of the target: pointsman finish";
+
 /// Why the copy or the stream has ended, though nobody asked it to.
 #[derive(Debug)]
 pub(crate) enum Interruption {
@@ -35,6 +39,22 @@ impl Interruption {
             detail,
             hint: hint.to_owned(),
         })
+    }
+
+    /// The same of the stream that comes back from the target: engines call the server that gets
+    /// changes the target, and nothing of what helps before the switch helps here.
+    #[must_use]
+    pub(crate) fn on_the_way_back(self) -> Self {
+        let note =
+            "on the way back, where \"the target\" is the source and \"the source\" the target";
+        match self {
+            Self::MayPass(why) => Self::MayPass(format!("{note}: {why}")),
+            Self::Definite(failure) => Self::Definite(Failure {
+                what: "changes no longer flow back".to_owned(),
+                detail: format!("{note}: {}: {}", failure.what, failure.detail),
+                hint: NO_WAY_BACK.to_owned(),
+            }),
+        }
     }
 
     /// Adds the key of the row that is concerned, if it is known.

@@ -29,8 +29,8 @@ use binlog::session::{
 };
 use binlog::stream::{Stream, StreamOptions, Suspicions, TableChoice};
 use binlog::wire::{Endpoint, Secret, SqlConn};
-use router::cutover::Resolution;
 use router::cutover::standing::Standing;
+use router::cutover::{Arrival, Resolution};
 use router::window::WindowLimits;
 use router::{Epoch, Side, Switch, words};
 use tokio::time::timeout;
@@ -41,6 +41,7 @@ use self::flow::{BinlogEnd, MyFlow};
 use super::interruption::{BEGIN_AGAIN, Interruption};
 use super::{Cleanup, Engine, Finding, Level, Limits, Prepared, WhoServes};
 use crate::config::{Config, KeylessTables, LearnPasswords, TlsClients};
+use crate::status::Failure;
 
 /// What the applier's sessions on the target are called.
 const APPLIER: &str = "pointsman apply";
@@ -50,6 +51,9 @@ const EVENTS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long closing a source again may wait for statements that run there.
 const REASSERT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why there is no rollback.
+const NO_WAY_BACK: &str = "pointsman streams nothing back from MySQL and MariaDB in this version";
 
 /// The two servers and the relay in front of them.
 pub(crate) struct MySql {
@@ -336,16 +340,46 @@ impl Engine for MySql {
     }
 
     /// Definitions are in the stream, so that what differs is on its way.
-    async fn drift(&self) -> Result<Vec<String>, String> {
+    async fn drift(&self, _serving: Side) -> Result<Vec<String>, String> {
         Ok(Vec::new())
     }
 
+    async fn way_back(&self) -> Result<(Applier, Stream), Interruption> {
+        Err(Interruption::Definite(Failure {
+            what: "there is no way back".to_owned(),
+            detail: NO_WAY_BACK.to_owned(),
+            hint: "pointsman finish, when you are sure of the new server".to_owned(),
+        }))
+    }
+
+    async fn prepare_way_back(&self, _to: Side) -> Result<(), String> {
+        Err(NO_WAY_BACK.to_owned())
+    }
+
+    async fn look_for_way_back(&self, _to: Side) -> Result<(), String> {
+        Err(NO_WAY_BACK.to_owned())
+    }
+
+    async fn forget_way_back(&self, _side: Side) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn arrival(&self, _to: Side) -> Result<Arrival, String> {
+        Ok(Arrival::Open)
+    }
+
+    const FENCED_LETS_IN: bool = true;
+
     async fn prepare(
         &self,
+        to: Side,
         flow: impl Fn() -> Option<MyFlow> + Send + Sync + 'static,
         limits: Limits,
     ) -> Result<Prepared<Self>, String> {
-        movement::prepare(self, flow, limits).await
+        match to {
+            Side::Target => movement::prepare(self, flow, limits).await,
+            Side::Source => Err(NO_WAY_BACK.to_owned()),
+        }
     }
 
     fn foreign_ended(leaving: &Leaving) -> usize {

@@ -4,6 +4,7 @@ mod clients;
 mod copy;
 mod flow;
 mod movement;
+mod way_back;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,7 @@ use pgwal::schema::setup::migration_id;
 use pgwal::session::{ListenerTls, Relay, RelayOptions, TlsDemand, Users};
 use pgwal::stream::{Stream, StreamOptions};
 use pgwal::wire::{Endpoint, Secret, SqlConn};
-use router::cutover::Resolution;
+use router::cutover::{Arrival, Resolution};
 use router::window::WindowLimits;
 use router::{Epoch, Lsn, Side, Switch, words};
 
@@ -78,16 +79,30 @@ impl Postgres {
         self.target().map_err(Interruption::MayPass)
     }
 
-    /// What is on the source and not on the target, or the other way round.
+    fn apply_options(&self, origin: &str, start: Lsn) -> ApplyOptions {
+        let config = &self.config.apply;
+        ApplyOptions {
+            lanes: u16::try_from(config.lanes).unwrap_or(u16::MAX),
+            window: WindowLimits {
+                rows_max: config.window.rows,
+                bytes_max: config.window.bytes.0,
+                ..WindowLimits::default()
+            },
+            ..ApplyOptions::new(origin, start)
+        }
+    }
+
+    /// What is on the serving side and not on the other, or the other way round.
     async fn drift_between(
         &self,
-        source: &SqlConn,
-        target: &SqlConn,
+        serving: Side,
+        here: &SqlConn,
+        there: &SqlConn,
     ) -> Result<Vec<String>, String> {
         let filter = copy::filter(&self.config);
         let (now, moved) = tokio::try_join!(
-            Catalog::read(source, Side::Source, &filter),
-            Catalog::read(target, Side::Target, &filter),
+            Catalog::read(here, serving, &filter),
+            Catalog::read(there, serving.other(), &filter),
         )
         .map_err(|error| words(&error))?;
         Ok(moved.drift(&now).iter().map(ToString::to_string).collect())
@@ -195,7 +210,9 @@ impl Engine for Postgres {
 
     /// A spool has the name of its slot.
     fn is_spool(name: &str) -> bool {
-        name.strip_prefix("pointsman_")
+        name.strip_suffix("_back")
+            .unwrap_or(name)
+            .strip_prefix("pointsman_")
             .is_some_and(|id| id.len() == 8 && id.bytes().all(|digit| digit.is_ascii_hexdigit()))
     }
 
@@ -232,18 +249,14 @@ impl Engine for Postgres {
     }
 
     async fn applier(&self, copied: InitialDone) -> Result<Applier, Interruption> {
-        let config = &self.config.apply;
-        let begin = &copied.start;
-        let options = ApplyOptions {
-            lanes: u16::try_from(config.lanes).unwrap_or(u16::MAX),
-            window: WindowLimits {
-                rows_max: config.window.rows,
-                bytes_max: config.window.bytes.0,
-                ..WindowLimits::default()
-            },
-            ..ApplyOptions::new(&begin.slot, begin.consistent_point)
-        };
         let target = self.target_of_migration()?;
+        let mut options = self.apply_options(&copied.start.slot, copied.start.consistent_point);
+        // After a rollback the stream begins where the source's log stood then.
+        if let Some((epoch, position)) = way_back::begun_anew(self, Side::Source).await? {
+            options.epoch = epoch;
+            options.start = position;
+        }
+        options.ignored_origin = Some(format!("{}_back", copied.start.slot));
         let opened = Applier::open(target, options, copied.watermarks).await;
         opened.map_err(|error| flow::of_apply(&error))
     }
@@ -290,18 +303,46 @@ impl Engine for Postgres {
         flow::log_end(source).await
     }
 
-    async fn drift(&self) -> Result<Vec<String>, String> {
-        let source = self.connect(Side::Source, "pointsman watch").await?;
-        let target = self.connect(Side::Target, "pointsman watch").await?;
-        self.drift_between(&source, &target).await
+    async fn drift(&self, serving: Side) -> Result<Vec<String>, String> {
+        let here = self.connect(serving, "pointsman watch").await?;
+        let there = self.connect(serving.other(), "pointsman watch").await?;
+        self.drift_between(serving, &here, &there).await
     }
+
+    async fn way_back(&self) -> Result<(Applier, Stream), Interruption> {
+        way_back::open(self).await
+    }
+
+    async fn prepare_way_back(&self, to: Side) -> Result<(), String> {
+        way_back::prepare(self, to).await
+    }
+
+    async fn look_for_way_back(&self, to: Side) -> Result<(), String> {
+        way_back::look(self, to).await
+    }
+
+    async fn forget_way_back(&self, side: Side) -> Result<(), String> {
+        way_back::forget(self, side).await
+    }
+
+    async fn arrival(&self, to: Side) -> Result<Arrival, String> {
+        let client = self.connect(to, "pointsman control").await?;
+        let state = fence::state(&client).await.map_err(|error| words(&error))?;
+        Ok(match state.is_fenced() {
+            true => Arrival::Fenced,
+            false => Arrival::Open,
+        })
+    }
+
+    const FENCED_LETS_IN: bool = false;
 
     async fn prepare(
         &self,
+        to: Side,
         flow: impl Fn() -> Option<PgFlow> + Send + Sync + 'static,
         limits: Limits,
     ) -> Result<Prepared<Self>, String> {
-        movement::prepare(self, flow, limits).await
+        movement::prepare(self, to, flow, limits).await
     }
 
     fn foreign_ended(leaving: &Leaving) -> usize {
@@ -388,6 +429,7 @@ mod tests {
     #[test]
     fn a_spool_is_known_by_its_slots_name() {
         assert!(Postgres::is_spool("pointsman_0a1b2c3d"));
+        assert!(Postgres::is_spool("pointsman_0a1b2c3d_back"));
         for other in [
             "pointsman_",
             "pointsman_0a1b2c3",

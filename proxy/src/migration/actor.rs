@@ -2,6 +2,7 @@
 //! command after the other.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use router::{Epoch, Side, Undecided, words};
@@ -11,7 +12,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::board::{Board, Life};
+use super::back::Back;
+use super::board::{Board, Life, WayBack};
 use super::cutover::{Scene, Wanted};
 use super::left::{self, Left, LeftError, Note};
 use super::{Asker, Command, cutover, ending, guard, preflight, pump, standing};
@@ -28,6 +30,9 @@ const PUMP_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// those that are late do it by themselves at their next idle moment.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long it may take to remove a slot of ours.
+const FORGET_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// What is left to do after `finish`.
 const NEW_SOURCE: &str = "set `source` to the new server in the configuration, and remove `target`";
 
@@ -43,6 +48,8 @@ pub(super) struct Actor<E: Engine> {
     pumps: Handle,
     /// What copies and streams.
     pump: Option<Running>,
+    /// What streams back while the target serves.
+    back: Option<Running>,
     /// What keeps the source closed after the switch.
     guard: Option<Running>,
 }
@@ -51,6 +58,23 @@ pub(super) struct Actor<E: Engine> {
 struct Running {
     stop: CancellationToken,
     task: JoinHandle<Option<()>>,
+}
+
+impl Running {
+    /// Tells it to end and waits until it has, at a window's boundary as a rule.
+    async fn end(self) {
+        let Self { stop, mut task } = self;
+        stop.cancel();
+        if tokio::time::timeout(PUMP_STOP_TIMEOUT, &mut task)
+            .await
+            .is_err()
+        {
+            warn!("the stream does not end in time; dropping it, which loses nothing");
+            task.abort();
+            // It has seen its own panic, and there is no other way for it to fail.
+            drop(task.await);
+        }
+    }
 }
 
 impl<E: Engine> Actor<E> {
@@ -76,6 +100,7 @@ impl<E: Engine> Actor<E> {
             note,
             pumps,
             pump: None,
+            back: None,
             guard: None,
         })
     }
@@ -119,6 +144,7 @@ impl<E: Engine> Actor<E> {
             answer.answer(response);
         }
         self.stop_pump().await;
+        self.stop_back().await;
         self.stop_guard().await;
     }
 
@@ -128,12 +154,14 @@ impl<E: Engine> Actor<E> {
             Side::Target => {
                 self.board.enter(Life::Switched);
                 self.start_guard();
+                self.start_back();
             }
             Side::Source => {
                 self.board.enter(Life::Proxying);
                 if self.engine.has_target() && pump::was_begun(&*self.engine, &self.shutdown).await
                 {
                     info!("going on with the migration that was begun");
+                    self.forget_way_back(Side::Target).await;
                     self.start_pump();
                 }
             }
@@ -149,13 +177,25 @@ impl<E: Engine> Actor<E> {
                 max_pause_ms,
                 dry_run,
             } => {
-                let max_pause = max_pause_ms.map(Duration::from_millis);
-                let max_pause = max_pause.unwrap_or(self.config.cutover.max_pause.0);
-                self.cutover(Wanted { max_pause, dry_run }, asker).await
+                let wanted = self.wanted(max_pause_ms, dry_run);
+                self.cutover(wanted, asker).await
+            }
+            Request::Rollback {
+                max_pause_ms,
+                dry_run,
+            } => {
+                let wanted = self.wanted(max_pause_ms, dry_run);
+                self.rollback(wanted, asker).await
             }
             Request::Finish { lift_fence } => self.finish(lift_fence).await,
             Request::Abort {} => self.abort().await,
         }
+    }
+
+    fn wanted(&self, max_pause_ms: Option<u64>, dry_run: bool) -> Wanted {
+        let max_pause = max_pause_ms.map(Duration::from_millis);
+        let max_pause = max_pause.unwrap_or(self.config.cutover.max_pause.0);
+        Wanted { max_pause, dry_run }
     }
 
     async fn check(&self, accept: &[String]) -> Response {
@@ -179,7 +219,11 @@ impl<E: Engine> Actor<E> {
                 self.start_pump();
                 return Response::done("trying again from where it stopped");
             }
-            Life::Deciding | Life::CuttingOver | Life::Switched | Life::Finished => {
+            Life::Deciding
+            | Life::CuttingOver
+            | Life::Switched
+            | Life::RollingBack
+            | Life::Finished => {
                 return Response::refused("there is nothing to start: see `pointsman status`");
             }
         }
@@ -206,18 +250,43 @@ impl<E: Engine> Actor<E> {
 
     /// Ends the pump at a window's boundary.
     async fn stop_pump(&mut self) {
-        let Some(Running { stop, mut task }) = self.pump.take() else {
-            return;
-        };
-        stop.cancel();
-        if tokio::time::timeout(PUMP_STOP_TIMEOUT, &mut task)
-            .await
-            .is_err()
-        {
-            warn!("the stream does not end in time; dropping it, which loses nothing");
-            task.abort();
+        if let Some(pump) = self.pump.take() {
+            pump.end().await;
+            self.board.streaming(None);
         }
-        self.board.streaming(None);
+    }
+
+    fn start_back(&mut self) {
+        self.board.way_back(Some(WayBack::Opening));
+        let stop = CancellationToken::new();
+        let back = Back {
+            engine: Arc::clone(&self.engine),
+            board: Arc::clone(&self.board),
+            forgotten: AtomicBool::new(false),
+        };
+        let task = task::spawn_on(&self.pumps, "back", back.run(stop.clone()));
+        self.back = Some(Running { stop, task });
+    }
+
+    /// Ends it at a window's boundary. Nothing is streamed back any more when this is over.
+    async fn stop_back(&mut self) {
+        if let Some(back) = self.back.take() {
+            back.end().await;
+            self.board.streaming(None);
+        }
+    }
+
+    /// Removes what feeds the other side from one that does not serve, so that its server keeps no
+    /// log for nobody. Of what cannot be removed now the operator is told; the next movement there
+    /// makes it anew.
+    async fn forget_way_back(&self, side: Side) {
+        let forgotten = self.engine.forget_way_back(side);
+        let why = match tokio::time::timeout(FORGET_TIMEOUT, forgotten).await {
+            Ok(Ok(())) => return,
+            Ok(Err(why)) => why,
+            Err(_elapsed) => "it does not answer".to_owned(),
+        };
+        warn!(%side, %why, "a slot of ours may be left there, and keep the server's log");
     }
 
     fn start_guard(&mut self) {
@@ -243,24 +312,78 @@ impl<E: Engine> Actor<E> {
                  status`",
             );
         };
-        let scene = Scene {
-            config: &self.config,
-            engine: &self.engine,
-            board: &self.board,
-            asker,
-        };
-        // Boxed: the movement's state is large, and a cutover is rare.
-        let response = Box::pin(cutover::cutover(scene, wanted)).await;
+        let response = self.carry_out_movement(Side::Target, wanted, asker).await;
         let clients = self.engine.clients();
         if clients.switch().serving() == Some(Side::Target) {
             clients.close_source_connections(SETTLE_PATIENCE).await;
             self.stop_pump().await;
             self.board.enter(Life::Switched);
             self.start_guard();
+            self.start_back();
+        }
+        response
+    }
+
+    async fn rollback(&mut self, wanted: Wanted, asker: &Asker) -> Response {
+        match self.board.life() {
+            Life::Switched => {}
+            Life::Deciding
+            | Life::Proxying
+            | Life::Copying
+            | Life::Streaming
+            | Life::CuttingOver
+            | Life::RollingBack
+            | Life::Finished
+            | Life::Failed(_) => {
+                return Response::refused(
+                    "the target does not serve: rollback comes after the cutover, and before \
+                     finish",
+                );
+            }
+        }
+        if let Some(why) = self.board.no_way_back() {
+            return Response::refused(format!("cannot roll back: {why}; the target serves on"));
+        }
+        // It would close the source again.
+        self.stop_guard().await;
+        let response = self.carry_out_movement(Side::Source, wanted, asker).await;
+        let clients = self.engine.clients();
+        if clients.switch().serving() == Some(Side::Source) {
+            clients.close_source_connections(SETTLE_PATIENCE).await;
+            // Before anything flows to the target again: it would come back.
+            self.stop_back().await;
+            self.board.way_back(None);
+            self.forget_way_back(Side::Target).await;
+            self.start_pump();
         } else {
+            self.start_guard();
+        }
+        response
+    }
+
+    /// Moves the points to this side, unless it is refused or given up.
+    async fn carry_out_movement(&self, to: Side, wanted: Wanted, asker: &Asker) -> Response {
+        let made_way_back = AtomicBool::new(false);
+        let scene = Scene {
+            to,
+            made_way_back: &made_way_back,
+            config: &self.config,
+            engine: &self.engine,
+            board: &self.board,
+            asker,
+        };
+        // Boxed: the movement's state is large, and a movement is rare.
+        let response = Box::pin(cutover::carry_out(scene, wanted)).await;
+        let clients = self.engine.clients();
+        clients.set_late(false);
+        if clients.switch().serving() != Some(to) {
             clients.relax_twins(SETTLE_PATIENCE).await;
-            // The pump may have failed meanwhile, and said so.
-            self.board.back_from_cutover();
+            // The stream may have failed meanwhile, and said so.
+            self.board.back_from_movement();
+            // Who serves was asked right before it was made.
+            if made_way_back.into_inner() && response.exit == Exit::Refused {
+                self.forget_way_back(to).await;
+            }
         }
         response
     }
@@ -274,6 +397,7 @@ impl<E: Engine> Actor<E> {
             | Life::Copying
             | Life::Streaming
             | Life::CuttingOver
+            | Life::RollingBack
             | Life::Failed(_) => {
                 return Response::refused(
                     "the target does not serve yet: finish comes after the cutover, abort before \
@@ -293,12 +417,15 @@ impl<E: Engine> Actor<E> {
             return Response::refused(format!("cannot finish: {}", words(&error)));
         }
         self.stop_guard().await;
+        self.stop_back().await;
         let response = ending::finish(&*self.engine, lift_fence).await;
         if response.exit == Exit::Done {
+            self.board.way_back(None);
             self.board.enter(Life::Finished);
             self.board.warnings(vec![NEW_SOURCE.to_owned()]);
         } else {
             self.start_guard();
+            self.start_back();
         }
         response
     }
@@ -306,7 +433,11 @@ impl<E: Engine> Actor<E> {
     async fn abort(&mut self) -> Response {
         match self.board.life() {
             Life::Copying | Life::Streaming | Life::Failed(_) | Life::Proxying => {}
-            Life::Deciding | Life::CuttingOver | Life::Switched | Life::Finished => {
+            Life::Deciding
+            | Life::CuttingOver
+            | Life::Switched
+            | Life::RollingBack
+            | Life::Finished => {
                 return Response::refused(
                     "the target serves, or is about to: abort comes before the cutover",
                 );

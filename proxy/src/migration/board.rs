@@ -9,7 +9,8 @@ use router::{Position as _, Side};
 use crate::config::Cutover;
 use crate::engine::{Clients as _, Engine, Flow as _, Reason};
 use crate::status::{
-    CopyStatus, CutoverReport, Failure, Lag, Phase, Sessions, Status, TableStatus, UnmovableSession,
+    CopyStatus, CutoverReport, Failure, Lag, Phase, Sessions, Status, TableStatus,
+    UnmovableSession, WayBackState, WayBackStatus,
 };
 
 /// A log's end that was asked longer ago tells nothing any more.
@@ -31,13 +32,26 @@ pub(super) enum Life {
     Streaming,
     /// A cutover is under way.
     CuttingOver,
-    /// The target serves. Left by `finish`.
+    /// The target serves. Left by `finish` or `rollback`.
     Switched,
+    /// A rollback is under way. Left to `Streaming`, or to `Switched` when it is given up.
+    RollingBack,
     /// The target serves and nothing of ours is left. The end.
     Finished,
     /// The migration stopped; the serving side serves on. Left by `abort`, or by a restart that
     /// tries again.
     Failed(Failure),
+}
+
+/// Whether `rollback` could lead back to the source. Memory only: a restart opens it again.
+#[derive(Debug, Clone)]
+pub(super) enum WayBack {
+    /// The stream from the target is being opened, or is tried again.
+    Opening,
+    /// Changes flow back.
+    Open,
+    /// They do not and will not.
+    Closed(Failure),
 }
 
 /// The parts of the status.
@@ -59,9 +73,12 @@ struct Parts<E: Engine> {
     waits_for_space: Option<String>,
     copy: Option<(Tables, Instant)>,
     flow: Option<E::Flow>,
-    /// Where the source's log ended, and when it was asked.
+    /// Where the serving side's log ended, and when it was asked.
     log_end: Option<(E::LogEnd, Instant)>,
     last_cutover: Option<CutoverReport>,
+    last_rollback: Option<CutoverReport>,
+    /// While the target serves.
+    way_back: Option<WayBack>,
 }
 
 impl<E: Engine> Parts<E> {
@@ -76,6 +93,8 @@ impl<E: Engine> Parts<E> {
             flow: None,
             log_end: None,
             last_cutover: None,
+            last_rollback: None,
+            way_back: None,
         }
     }
 }
@@ -107,12 +126,39 @@ impl<E: Engine> Board<E> {
         };
     }
 
-    /// A cutover was given up: changes flow on, unless the stream failed meanwhile.
-    pub(super) fn back_from_cutover(&self) {
+    /// A movement was given up: changes flow on, unless the stream failed meanwhile.
+    pub(super) fn back_from_movement(&self) {
         let mut parts = self.parts.lock();
         parts.step = None;
-        if matches!(parts.life, Life::CuttingOver) {
-            parts.life = Life::Streaming;
+        match parts.life {
+            Life::CuttingOver => parts.life = Life::Streaming,
+            Life::RollingBack => parts.life = Life::Switched,
+            Life::Deciding
+            | Life::Proxying
+            | Life::Copying
+            | Life::Streaming
+            | Life::Switched
+            | Life::Finished
+            | Life::Failed(_) => {}
+        }
+    }
+
+    /// Shows whether changes flow back; nothing while the source serves.
+    pub(super) fn way_back(&self, way_back: Option<WayBack>) {
+        self.parts.lock().way_back = way_back;
+    }
+
+    /// Why `rollback` could not begin now.
+    pub(super) fn no_way_back(&self) -> Option<String> {
+        let parts = self.parts.lock();
+        match &parts.way_back {
+            Some(WayBack::Open) if parts.flow.is_some() => None,
+            Some(WayBack::Open | WayBack::Opening) => Some(match &parts.trouble {
+                Some(trouble) => format!("the way back is being opened: {trouble}"),
+                None => "the way back is being opened; try again in a moment".to_owned(),
+            }),
+            Some(WayBack::Closed(failure)) => Some(format!("{}: {}", failure.what, failure.detail)),
+            None => Some("the source serves: there is nothing to roll back".to_owned()),
         }
     }
 
@@ -159,14 +205,18 @@ impl<E: Engine> Board<E> {
         self.parts.lock().flow.clone()
     }
 
-    /// Notes where the source's log ends; `None` when it cannot be asked.
+    /// Notes where the serving side's log ends; `None` when it cannot be asked.
     pub(super) fn log_ends(&self, end: Option<E::LogEnd>) {
         self.parts.lock().log_end = end.map(|end| (end, Instant::now()));
     }
 
-    /// Remembers how a cutover went.
-    pub(super) fn cutover(&self, report: CutoverReport) {
-        self.parts.lock().last_cutover = Some(report);
+    /// Remembers how a cutover or a rollback went.
+    pub(super) fn moved(&self, to: Side, report: CutoverReport) {
+        let mut parts = self.parts.lock();
+        match to {
+            Side::Target => parts.last_cutover = Some(report),
+            Side::Source => parts.last_rollback = Some(report),
+        }
     }
 
     /// The whole status.
@@ -186,6 +236,7 @@ impl<E: Engine> Board<E> {
             Life::Streaming => (Phase::Streaming, None),
             Life::CuttingOver => (Phase::CuttingOver, None),
             Life::Switched => (Phase::Switched, None),
+            Life::RollingBack => (Phase::RollingBack, None),
             Life::Finished => (Phase::Finished, None),
             Life::Failed(failure) => (Phase::Failed, Some(failure.clone())),
         };
@@ -214,10 +265,12 @@ impl<E: Engine> Board<E> {
             copy: copy.unwrap_or_default(),
             sessions,
             last_cutover: parts.last_cutover.clone(),
+            last_rollback: parts.last_rollback.clone(),
+            way_back: parts.way_back.as_ref().map(way_back_status),
         }
     }
 
-    /// How far the target is behind, as far as it is known.
+    /// How far the side that does not serve is behind, as far as it is known.
     fn lag(&self) -> Lag {
         let parts = self.parts.lock();
         let Some(flow) = &parts.flow else {
@@ -263,6 +316,18 @@ impl<E: Engine> Board<E> {
                 .collect(),
         }
     }
+}
+
+fn way_back_status(way_back: &WayBack) -> WayBackStatus {
+    let (state, reason) = match way_back {
+        WayBack::Opening => (WayBackState::Opening, None),
+        WayBack::Open => (WayBackState::Open, None),
+        WayBack::Closed(failure) => {
+            let reason = format!("{}: {}", failure.what, failure.detail);
+            (WayBackState::Closed, Some(reason))
+        }
+    };
+    WayBackStatus { state, reason }
 }
 
 fn texts(reasons: &[Reason]) -> Vec<String> {

@@ -1,11 +1,12 @@
-//! The command `cutover`: everything that can be known beforehand is looked at while nobody waits,
-//! then the movement is driven to its end.
+//! The commands `cutover` and `rollback`, the same movement in two directions: everything that can be
+//! known beforehand is looked at while nobody waits, then the movement is driven to its end.
 
 mod report;
 mod twins;
 mod waiting;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use router::Side;
@@ -18,7 +19,7 @@ use super::mover::{self, Moved, Parts};
 use super::sessions::{RelaySessions, in_words, unmovable};
 use super::standing;
 use crate::admin::protocol::Response;
-use crate::config::{Config, Policy};
+use crate::config::{Config, Policy, WayBack};
 use crate::engine::{Clients as _, Engine, Limits, Prepared};
 use crate::exit::Exit;
 use crate::status::RunningSession;
@@ -45,8 +46,10 @@ pub(super) struct Wanted {
     pub dry_run: bool,
 }
 
-/// Where the cutover happens.
+/// Where the movement happens.
 pub(super) struct Scene<'a, E: Engine> {
+    /// The side that is to serve.
+    pub to: Side,
     /// The configuration.
     pub config: &'a Config,
     /// The servers and the clients.
@@ -55,6 +58,8 @@ pub(super) struct Scene<'a, E: Engine> {
     pub board: &'a Arc<Board<E>>,
     /// Who waits for the answer.
     pub asker: &'a Asker,
+    /// Set once there may be something of a way back that is of no use if this is given up.
+    pub made_way_back: &'a AtomicBool,
 }
 
 impl<E: Engine> Scene<'_, E> {
@@ -86,25 +91,37 @@ impl From<String> for Refused {
 }
 
 /// Carries out the command.
-pub(super) async fn cutover<E: Engine>(scene: Scene<'_, E>, wanted: Wanted) -> Response {
+pub(super) async fn carry_out<E: Engine>(scene: Scene<'_, E>, wanted: Wanted) -> Response {
     match attempt(&scene, wanted).await {
         Ok(response) => response,
         Err(Refused {
             reason,
             still_running,
         }) => {
-            let refused = report::refused(reason, still_running);
-            scene.board.cutover(refused.clone());
+            let refused = report::refused(scene.to, reason, still_running);
+            scene.board.moved(scene.to, refused.clone());
             report::answer(refused)
         }
     }
 }
 
+/// Whether sessions can only be let in on the other side once its fence is lowered.
+async fn arrival<E: Engine>(scene: &Scene<'_, E>) -> Result<Arrival, String> {
+    let asked = scene.engine.arrival(scene.to);
+    let arrival = tokio::time::timeout(PREPARE_TIMEOUT, asked)
+        .await
+        .map_err(|_elapsed| format!("the {} does not answer", scene.to))??;
+    let late = arrival == Arrival::Fenced && !E::FENCED_LETS_IN;
+    scene.engine.clients().set_late(late);
+    Ok(arrival)
+}
+
 async fn attempt<E: Engine>(scene: &Scene<'_, E>, wanted: Wanted) -> Result<Response, Refused> {
     if !wanted.dry_run {
         scene.board.step("asking both servers who serves");
-        standing::confirm(&**scene.engine, Side::Source).await?;
+        standing::confirm(&**scene.engine, scene.to.other()).await?;
     }
+    let arrival = arrival(scene).await?;
     let clients = &**scene.engine.clients();
     let still_running = twins::open(scene).await;
     let refuses = scene.config.cutover.on_long_transaction == Policy::Refuse;
@@ -131,24 +148,33 @@ async fn attempt<E: Engine>(scene: &Scene<'_, E>, wanted: Wanted) -> Result<Resp
             obstacles.push(too_long(scene, &still_running));
         }
         return Ok(report::dry_run(
+            scene.to,
             &obstacles,
             still_running,
             report::would(scene, &prepared.long_transactions),
+            way_back(scene, wanted).await,
         ));
     }
     if !obstacles.is_empty() {
         return Err(obstacles.join("; ").into());
     }
+    let no_way_back = way_back(scene, wanted).await;
+    if let (Some(why), WayBack::Require, Side::Target) =
+        (&no_way_back, scene.config.cutover.way_back, scene.to)
+    {
+        return Err(format!("there would be no way back: {why} (cutover.way_back)").into());
+    }
     // The looking took a while: whoever ran something since is read again, while it costs no pause.
     twins::freshen(clients).await;
     scene.confirm_wanted()?;
-    let (moved, sessions_ended) = drive(scene, &prepared, wanted).await;
+    let (moved, sessions_ended) = drive(scene, &prepared, arrival, wanted).await;
     let foreign_ended = E::foreign_ended(&prepared.leave);
     let mut moved_report = report::of(scene, &moved, foreign_ended, sessions_ended);
     if moved.ended == Ended::Switched {
+        moved_report.no_way_back = no_way_back;
         moved_report.for_replicas = E::for_replicas(&prepared.leave, &prepared.arrive).await;
     }
-    scene.board.cutover(moved_report.clone());
+    scene.board.moved(scene.to, moved_report.clone());
     let mut response = report::answer(moved_report);
     if moved.ended == Ended::Contradiction {
         response.exit = Exit::Unknown;
@@ -184,24 +210,48 @@ fn too_long<E: Engine>(scene: &Scene<'_, E>, running: &[RunningSession]) -> Stri
     )
 }
 
+/// Prepares that another movement may lead back, or only looks whether it could; gives the reason
+/// why there is no way back.
+async fn way_back<E: Engine>(scene: &Scene<'_, E>, wanted: Wanted) -> Option<String> {
+    if scene.config.cutover.way_back == WayBack::Off && scene.to == Side::Target {
+        return Some("switched off (cutover.way_back)".to_owned());
+    }
+    scene.board.step("preparing the way back");
+    let prepared = async {
+        match wanted.dry_run {
+            true => scene.engine.look_for_way_back(scene.to).await,
+            false => {
+                scene.made_way_back.store(true, Ordering::Relaxed);
+                scene.engine.prepare_way_back(scene.to).await
+            }
+        }
+    };
+    match tokio::time::timeout(PREPARE_TIMEOUT, prepared).await {
+        Ok(prepared) => prepared.err(),
+        Err(_elapsed) => Some("a server has not answered in time".to_owned()),
+    }
+}
+
 async fn prepare<E: Engine>(scene: &Scene<'_, E>) -> Result<Prepared<E>, String> {
     let board = Arc::clone(scene.board);
     let limits = Limits {
         lag_bytes_max: LAG_BYTES_MAX,
         long_after: LONG_AFTER,
     };
-    scene.engine.prepare(move || board.flow(), limits).await
+    let flow = move || board.flow();
+    scene.engine.prepare(scene.to, flow, limits).await
 }
 
 /// Moves the points. Also says how many sessions were ended.
 async fn drive<E: Engine>(
     scene: &Scene<'_, E>,
     prepared: &Prepared<E>,
+    arrival: Arrival,
     wanted: Wanted,
 ) -> (Moved, usize) {
     let cutover = &scene.config.cutover;
     let plan = Plan {
-        to: Side::Target,
+        to: scene.to,
         epoch: prepared.epoch,
         max_pause: wanted.max_pause,
         drain_timeout: cutover.drain_timeout.0,
@@ -209,11 +259,15 @@ async fn drive<E: Engine>(
             Policy::Refuse | Policy::Wait => LongTransactions::GiveUp,
             Policy::End => LongTransactions::CutOff,
         },
-        arrival: Arrival::Open,
+        arrival,
         retry_delay: RETRY_DELAY,
     };
-    scene.board.enter(Life::CuttingOver);
-    info!(epoch = %plan.epoch, max_pause = ?plan.max_pause, "the cutover begins");
+    scene.board.enter(match scene.to {
+        Side::Target => Life::CuttingOver,
+        Side::Source => Life::RollingBack,
+    });
+    let to = scene.to.as_str();
+    info!(to, epoch = %plan.epoch, max_pause = ?plan.max_pause, "the movement begins");
     let clients = &**scene.engine.clients();
     let sessions = RelaySessions::new(clients, cutover);
     let board = Arc::clone(scene.board);

@@ -34,6 +34,9 @@ pub(super) trait Sessions: Send + Sync {
     /// movement up, with the reason.
     fn settle(&self) -> impl Future<Output = Result<(), String>> + Send;
 
+    /// The side that is gone to, which was fenced, lets sessions in now; transactions still wait.
+    fn arrive(&self) -> impl Future<Output = ()> + Send;
+
     /// The sessions whose transactions run now.
     fn running(&self) -> Vec<RunningSession>;
 
@@ -312,11 +315,14 @@ where
             Event::Resolved,
             Event::ResolveFailed,
         )),
-        Action::LowerFence(side) if side == to => Box::pin(attempt(
-            arrive.lower_fence(epoch),
-            |()| Event::Lowered,
-            Event::LowerFailed,
-        )),
+        Action::LowerFence(side) if side == to => Box::pin(async move {
+            let lowered = arrive.lower_fence(epoch);
+            let done = attempt(lowered, |()| Event::Lowered, Event::LowerFailed).await;
+            if done.error.is_none() {
+                sessions.arrive().await;
+            }
+            done
+        }),
         Action::LowerFence(_) => Box::pin(attempt(
             leave.lower_fence(epoch),
             |()| Event::Lowered,

@@ -10,20 +10,24 @@
 //! behind the last transaction that is committed on the target.
 
 mod ahead;
-mod failure;
+pub(super) mod applying;
+pub(super) mod failure;
 mod watch;
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use router::{Position as _, Side};
+use router::Side;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
+use self::applying::{Applying, apply};
 use self::failure::Attempt;
 use super::board::{Board, Life};
 use crate::config::Config;
-use crate::engine::{Engine, Flow as _, InitialCopy};
+use crate::engine::{Engine, InitialCopy};
+use crate::status::Failure;
 
 /// Where the stream of an engine's copy starts.
 type Start<E> = <<E as Engine>::Copy as InitialCopy>::Start;
@@ -67,38 +71,43 @@ pub(super) async fn was_begun<E: Engine>(engine: &E, shutdown: &CancellationToke
     }
 }
 
-impl<E: Engine> Pump<E> {
-    /// Runs until it is stopped or the migration has failed.
-    pub(super) async fn run(self, stop: CancellationToken) {
-        let mut pause = RETRY_FIRST;
-        loop {
-            let tried = Box::pin(self.attempt(&stop)).await;
-            self.board.streaming(None);
-            match tried {
-                Attempt::Stopped => return,
-                Attempt::Failed(failure) => {
-                    warn!(what = %failure.what, detail = %failure.detail, "the migration stopped");
-                    self.board.enter(Life::Failed(failure));
-                    return;
-                }
-                Attempt::Again { why, progressed } => {
-                    if progressed {
-                        pause = RETRY_FIRST;
-                    }
-                    warn!(%why, ?pause, "trying again");
-                    self.board.trouble(Some(format!("{why}; trying again")));
-                }
-            }
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(pause) => {}
-            }
-            pause = (pause * 2).min(RETRY_MAX);
-        }
-    }
+/// What is tried until it is stopped.
+pub(super) trait Attempts: Sync {
+    /// One attempt, from what is written down on the servers.
+    fn attempt(&self, stop: &CancellationToken) -> impl Future<Output = Attempt> + Send;
+}
 
-    /// One attempt, from what is written down on the target.
+/// Tries again and again, with growing pauses, until it is stopped or there is what cannot pass.
+pub(super) async fn persist<E: Engine>(
+    board: &Board<E>,
+    attempts: &impl Attempts,
+    stop: &CancellationToken,
+) -> Option<Failure> {
+    let mut pause = RETRY_FIRST;
+    loop {
+        let tried = Box::pin(attempts.attempt(stop)).await;
+        board.streaming(None);
+        match tried {
+            Attempt::Stopped => return None,
+            Attempt::Failed(failure) => return Some(failure),
+            Attempt::Again { why, progressed } => {
+                if progressed {
+                    pause = RETRY_FIRST;
+                }
+                warn!(%why, ?pause, "trying again");
+                board.trouble(Some(format!("{why}; trying again")));
+            }
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return None,
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = (pause * 2).min(RETRY_MAX);
+    }
+}
+
+impl<E: Engine> Attempts for Pump<E> {
     async fn attempt(&self, stop: &CancellationToken) -> Attempt {
         let copy = async {
             let id = self.id().await.map_err(|why| Attempt::Again {
@@ -121,6 +130,17 @@ impl<E: Engine> Pump<E> {
         match Box::pin(self.stream(copied, ahead, stop)).await {
             Ok(()) => Attempt::Stopped,
             Err(attempt) => attempt,
+        }
+    }
+}
+
+impl<E: Engine> Pump<E> {
+    /// Runs until it is stopped or the migration has failed.
+    pub(super) async fn run(self, stop: CancellationToken) {
+        let failure = persist(&self.board, &self, &stop).await;
+        if let Some(failure) = failure {
+            warn!(what = %failure.what, detail = %failure.detail, "the migration stopped");
+            self.board.enter(Life::Failed(failure));
         }
     }
 
@@ -173,34 +193,17 @@ impl<E: Engine> Pump<E> {
                 self.open_stream(&begin, Some(&applier)).await?
             }
         };
-        let flow = self.engine.flow(&stream, &applier);
-        let start = flow.applied();
-        self.board.streaming(Some(flow.clone()));
-        self.board.trouble(None);
-        if matches!(self.board.life(), Life::Copying) {
-            self.board.enter(Life::Streaming);
-        }
-        info!(%start, "changes flow");
-        let stopped = async {
-            stop.cancelled().await;
-            flow.stop();
-            std::future::pending::<()>().await;
+        let applying = Applying {
+            engine: &*self.engine,
+            board: &self.board,
+            serving: Side::Source,
         };
-        let ended = tokio::select! {
-            ended = E::run(applier, stream) => ended.map_err(Attempt::from),
-            drift = watch::drift(&*self.engine) => Err(Attempt::Failed(failure::of_drift(&drift))),
-            never = watch::log_end(&*self.engine, &self.board, &flow) => never,
-            () = stopped => Ok(()),
-        };
-        let ended = match ended {
-            Err(Attempt::Failed(failure)) => {
-                let looked = watch::explain(&*self.engine, failure).await;
-                Err(Attempt::Failed(looked))
+        let flowing = || {
+            if matches!(self.board.life(), Life::Copying) {
+                self.board.enter(Life::Streaming);
             }
-            other => other,
         };
-        let progressed = !start.includes(&flow.applied());
-        ended.map_err(|attempt| attempt.progressed(progressed))
+        apply(applying, applier, stream, flowing, stop).await
     }
 
     async fn open_stream(

@@ -11,6 +11,10 @@ use crate::status::{RunningSession, counted};
 /// How long sessions may take inside the hold to be read again; the pause has a limit of its own.
 const REFRESH_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long those sessions may take, behind the switch and before the release, that must have their
+/// locks or channels there before anybody else.
+const ARRIVE_PATIENCE: Duration = Duration::from_secs(1);
+
 /// The relay's sessions, with the operator's policies for those that cannot be moved.
 pub(super) struct RelaySessions<'a, C> {
     relay: &'a C,
@@ -58,6 +62,10 @@ impl<C: Clients> Sessions for RelaySessions<'_, C> {
                 Ok(())
             }
         }
+    }
+
+    async fn arrive(&self) {
+        self.relay.prepare_late(ARRIVE_PATIENCE).await;
     }
 
     fn running(&self) -> Vec<RunningSession> {

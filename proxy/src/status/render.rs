@@ -2,7 +2,9 @@
 
 use std::fmt::{Display, Write as _};
 
-use super::{CutoverReport, Phase, RunningSession, Status, TableStatus};
+use super::{
+    CutoverReport, Phase, RunningSession, Status, TableStatus, WayBackState, WayBackStatus,
+};
 
 /// Tables shown at most; the rest is counted.
 const TABLES_MAX: usize = 12;
@@ -39,7 +41,8 @@ pub(crate) fn render(status: &Status) -> String {
     lag(&mut out, status);
     tables(&mut out, status);
     sessions(&mut out, status);
-    if let Some(report) = &status.last_cutover {
+    way_back(&mut out, status);
+    for report in status.last_cutover.iter().chain(&status.last_rollback) {
         cutover(&mut out, report);
     }
     line(&mut out, "next", &next_step(status));
@@ -83,6 +86,22 @@ fn lag(out: &mut String, status: &Status) {
     if !parts.is_empty() {
         line(out, "lag", &parts.join(", "));
     }
+}
+
+/// Whether `rollback` could lead back.
+fn way_back(out: &mut String, status: &Status) {
+    let Some(WayBackStatus { state, reason }) = &status.way_back else {
+        return;
+    };
+    let words = match (state, reason) {
+        (WayBackState::Open, _) => "open: changes flow back to the source".to_owned(),
+        (WayBackState::Opening, _) => "being opened".to_owned(),
+        (WayBackState::Closed, reason) => {
+            let reason = reason.as_deref().unwrap_or("not known why");
+            format!("none, rollback is refused: {reason}")
+        }
+    };
+    line(out, "way back", &words);
 }
 
 fn tables(out: &mut String, status: &Status) {
@@ -140,13 +159,12 @@ fn bar(table: &TableStatus) -> String {
 fn sessions(out: &mut String, status: &Status) {
     let sessions = &status.sessions;
     let twins = match status.phase {
-        Phase::Streaming | Phase::CuttingOver => format!(", {} ready to move", sessions.twins),
-        Phase::Proxying
-        | Phase::Copying
-        | Phase::Switched
-        | Phase::RollingBack
-        | Phase::Finished
-        | Phase::Failed => String::new(),
+        Phase::Streaming | Phase::CuttingOver | Phase::RollingBack => {
+            format!(", {} ready to move", sessions.twins)
+        }
+        Phase::Proxying | Phase::Copying | Phase::Switched | Phase::Finished | Phase::Failed => {
+            String::new()
+        }
     };
     let text = format!(
         "{}, {} in a transaction{twins}",
@@ -186,13 +204,17 @@ fn at_cutover(policy: &str) -> &'static str {
     }
 }
 
-/// The lines about a cutover, also printed by `cutover` itself.
+/// The lines about a movement, also printed by `cutover` and `rollback` themselves.
 pub(crate) fn cutover(out: &mut String, report: &CutoverReport) {
     let reason = report
         .reason
         .as_ref()
         .map_or(String::new(), |reason| format!(": {reason}"));
-    line(out, "cutover", &format!("{}{reason}", report.outcome));
+    let name = match report.to.as_str() {
+        "source" => "rollback",
+        _target => "cutover",
+    };
+    line(out, name, &format!("{}{reason}", report.outcome));
     if !report.steps.is_empty() {
         let steps: Vec<_> = report
             .steps
@@ -211,6 +233,13 @@ pub(crate) fn cutover(out: &mut String, report: &CutoverReport) {
             counted(report.foreign_ended, "foreign connection")
         );
         line(out, "", &counts);
+    }
+    if let Some(why) = &report.no_way_back {
+        let words = match report.to.as_str() {
+            "source" => format!("another cutover would need a new copy: {why}"),
+            _target => format!("none, there will be no rollback: {why}"),
+        };
+        line(out, "way back", &words);
     }
     let mut word = "replicas";
     for sentence in &report.for_replicas {
@@ -244,6 +273,11 @@ fn still_running(out: &mut String, report: &CutoverReport) {
     }
 }
 
+fn has_way_back(status: &Status) -> bool {
+    let way_back = status.way_back.as_ref();
+    way_back.is_some_and(|way_back| way_back.state == WayBackState::Open)
+}
+
 fn next_step(status: &Status) -> String {
     if let Some(failure) = &status.failure {
         return failure.hint.clone();
@@ -258,6 +292,9 @@ fn next_step(status: &Status) -> String {
             "end the sessions above, or set cutover.on_unmovable_session, then pointsman cutover"
         }
         Phase::CuttingOver | Phase::RollingBack => "wait",
+        Phase::Switched if has_way_back(status) => {
+            "when you are sure: pointsman finish; to go back to the source: pointsman rollback"
+        }
         Phase::Switched => "when you are sure: pointsman finish",
         Phase::Finished => "set `source` to the new server in the configuration",
         Phase::Failed => "see the log",
@@ -282,6 +319,8 @@ mod tests {
             copy: CopyStatus::default(),
             sessions: Sessions::default(),
             last_cutover: None,
+            last_rollback: None,
+            way_back: None,
         }
     }
 

@@ -123,6 +123,55 @@ async fn finish_with_the_fence_lifted_leaves_nothing_on_the_source() {
     assert_no_trace_by_name(&facts(&stage.target).await);
 }
 
+/// After any number of movements both commands leave as little as after one.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_rollbacks_abort_and_finish_leave_nothing() {
+    let before = stage(14, 17).await;
+    let stage = &before.stage;
+    stage.stream().await;
+    stage.cutover().await;
+    stage.rollback().await;
+    stage.proxy.wait_for_phase("streaming").await.unwrap();
+    stage.proxy.done(&["abort"]).await.unwrap();
+    assert_equal(&before.source, &facts(&stage.source).await, "source");
+    assert_equal(&before.target, &facts(&stage.target).await, "target");
+
+    stage.stream().await;
+    stage.cutover().await;
+    stage.rollback().await;
+    stage.proxy.wait_for_phase("streaming").await.unwrap();
+    stage.cutover().await;
+    stage.proxy.done(&["finish", "--lift-fence"]).await.unwrap();
+    assert_equal(&before.source, &facts(&stage.source).await, "source");
+    assert_no_trace_by_name(&facts(&stage.target).await);
+    let status = stage.proxy.status().await.unwrap();
+    assert!(status["way_back"].is_null(), "{status:#}");
+}
+
+/// The side that does not serve keeps no log for us, whichever it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_serving_side_has_a_slot() {
+    let before = stage(14, 17).await;
+    let stage = &before.stage;
+    stage.stream().await;
+    let slots = |facts: &Facts| {
+        let slots = facts
+            .iter()
+            .filter(|fact| fact.starts_with("replication slot:"));
+        slots.count()
+    };
+    assert_eq!(slots(&facts(&stage.source).await), 1);
+    assert_eq!(slots(&facts(&stage.target).await), 0);
+    stage.cutover().await;
+    stage.way_back_is_open().await;
+    assert_eq!(slots(&facts(&stage.source).await), 0);
+    assert_eq!(slots(&facts(&stage.target).await), 1);
+    stage.rollback().await;
+    stage.proxy.wait_for_phase("streaming").await.unwrap();
+    assert_eq!(slots(&facts(&stage.source).await), 1);
+    assert_eq!(slots(&facts(&stage.target).await), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn finish_keeps_the_fence_unless_told_otherwise() {
     let before = stage(14, 17).await;

@@ -102,9 +102,17 @@ pub async fn prepare_source(
     for table in catalog.moved_tables() {
         give_identity(client, table, options).await?;
     }
-    publish(client, catalog, options).await?;
+    let publication = object_name(&options.id);
+    publish(
+        client,
+        Side::Source,
+        catalog,
+        &publication,
+        options.patience,
+    )
+    .await?;
     Ok(SourceSetup {
-        publication: object_name(&options.id),
+        publication,
         identities: changed_identities(client).await?,
     })
 }
@@ -217,14 +225,15 @@ const TABLES_PER_STATEMENT: usize = 100;
 /// Publishes the moved tables by name, and the marker table.
 ///
 /// `ALTER PUBLICATION .. ADD TABLE` takes a lock that only DDL and VACUUM wait for.
-async fn publish(
+pub(crate) async fn publish(
     client: &Client,
+    side: Side,
     catalog: &Catalog,
-    options: &SourceOptions,
+    publication: &str,
+    patience: LockPatience,
 ) -> Result<(), SchemaError> {
-    let publication = object_name(&options.id);
-    let quoted = quote_identifier(&publication);
-    let published = published_tables(client, &publication).await?;
+    let quoted = quote_identifier(publication);
+    let published = published_tables(client, side, publication).await?;
     let published = match published {
         Some(published) => published,
         None => {
@@ -239,7 +248,7 @@ async fn publish(
             );
             let created = client.batch_execute(&create).await;
             let what = format!("creating the publication {publication}");
-            created.map_err(SchemaError::sql(Side::Source, what))?;
+            created.map_err(SchemaError::sql(side, what))?;
             HashSet::new()
         }
     };
@@ -251,10 +260,7 @@ async fn publish(
     for tables in missing.chunks(TABLES_PER_STATEMENT) {
         let statement = format!("ALTER PUBLICATION {quoted} ADD TABLE {}", tables.join(", "));
         let object = format!("the publication {publication}");
-        options
-            .patience
-            .run(client, Side::Source, &object, &statement)
-            .await?;
+        patience.run(client, side, &object, &statement).await?;
     }
     Ok(())
 }
@@ -262,6 +268,7 @@ async fn publish(
 /// The tables of the publication; `None` when there is no such publication.
 async fn published_tables(
     client: &Client,
+    side: Side,
     publication: &str,
 ) -> Result<Option<HashSet<u32>>, SchemaError> {
     let query = "
@@ -271,7 +278,7 @@ async fn published_tables(
     let rows = client
         .query(query, &[&publication])
         .await
-        .map_err(SchemaError::sql(Side::Source, "reading its publications"))?;
+        .map_err(SchemaError::sql(side, "reading its publications"))?;
     if rows.is_empty() {
         return Ok(None);
     }

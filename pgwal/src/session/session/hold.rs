@@ -10,6 +10,7 @@ use super::super::advisory::LOCKS_MAX;
 use super::super::fatal::Fatal;
 use super::super::limits::TWIN_TIMEOUT;
 use super::super::pump::Want;
+use super::super::relay::Twins;
 use super::super::state::Unmovable;
 use super::super::twin::{Completion, Twin};
 use super::{Session, cannot_move};
@@ -33,6 +34,9 @@ impl Session {
     /// What to ask the session for: its sequences too, unless too many sessions were asked for
     /// theirs inside this hold already.
     pub(super) fn wanted(&self) -> Want {
+        if self.relay.twins() != Twins::Beforehand {
+            return Want::State;
+        }
         if self.relay.takes_sequence_turn() {
             return Want::Sequences;
         }

@@ -42,6 +42,12 @@ impl Clients for Relay {
         Self::changed(self)
     }
 
+    fn set_late(&self, _late: bool) {
+        // A server that is read-only lets clients in: theirs are opened beforehand.
+    }
+
+    async fn prepare_late(&self, _patience: Duration) {}
+
     async fn close_source_connections(&self, patience: Duration) {
         let _late = Self::close_source_connections(self, patience).await;
     }

@@ -47,6 +47,14 @@ impl Clients for Relay {
         Self::changed(self)
     }
 
+    fn set_late(&self, late: bool) {
+        Self::set_late(self, late);
+    }
+
+    async fn prepare_late(&self, patience: Duration) {
+        Self::prepare_late(self, patience).await;
+    }
+
     async fn close_source_connections(&self, patience: Duration) {
         let _late = Self::close_source_connections(self, patience).await;
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use router::Side;
 use router::cutover::{Cause, Ended};
 
 use super::Scene;
@@ -32,7 +33,14 @@ pub(super) fn of<E: Engine>(
     };
     let steps = moved.timeline.steps().into_iter();
     CutoverReport {
-        outcome: if switched { "switched" } else { "aborted" }.to_owned(),
+        to: scene.to.to_string(),
+        outcome: match (switched, scene.to) {
+            (true, Side::Target) => "switched",
+            (true, Side::Source) => ROLLED_BACK,
+            (false, Side::Target | Side::Source) => "aborted",
+        }
+        .to_owned(),
+        no_way_back: None,
         reason,
         pause_ms: milliseconds(moved.timeline.pause().unwrap_or_default()),
         steps: steps
@@ -70,9 +78,15 @@ fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
 
-/// The report of a cutover that was refused before anybody had to wait.
-pub(super) fn refused(reason: String, still_running: Vec<RunningSession>) -> CutoverReport {
+/// The report of a movement that was refused before anybody had to wait.
+pub(super) fn refused(
+    to: Side,
+    reason: String,
+    still_running: Vec<RunningSession>,
+) -> CutoverReport {
     CutoverReport {
+        to: to.to_string(),
+        no_way_back: None,
         outcome: "refused".to_owned(),
         reason: Some(reason),
         pause_ms: 0.0,
@@ -86,16 +100,43 @@ pub(super) fn refused(reason: String, still_running: Vec<RunningSession>) -> Cut
     }
 }
 
+/// The outcome of a rollback that was carried out.
+const ROLLED_BACK: &str = "rolled_back";
+
+/// The command's name.
+fn name(to: Side) -> &'static str {
+    match to {
+        Side::Target => "cutover",
+        Side::Source => "rollback",
+    }
+}
+
 /// The answer to the command.
 pub(super) fn answer(report: CutoverReport) -> Response {
     let mut text = String::new();
     render_cutover(&mut text, &report);
-    let response = if report.outcome == "switched" {
-        text.push_str("next      when you are sure: pointsman finish");
-        Response::done(text)
-    } else {
-        text.push_str("the source serves on; mend the reason and try again");
-        Response::refused(text)
+    let response = match report.outcome.as_str() {
+        "switched" => {
+            text.push_str("next      when you are sure: pointsman finish");
+            if report.no_way_back.is_none() {
+                text.push_str("; to go back to the source: pointsman rollback");
+            }
+            Response::done(text)
+        }
+        ROLLED_BACK => {
+            text.push_str("next      pointsman cutover, or pointsman abort");
+            Response::done(text)
+        }
+        _given_up => {
+            let serves = match report.to.as_str() {
+                "source" => Side::Target,
+                _target => Side::Source,
+            };
+            text.push_str(&format!(
+                "the {serves} serves on; mend the reason and try again"
+            ));
+            Response::refused(text)
+        }
     };
     response.with_result(report)
 }
@@ -103,13 +144,17 @@ pub(super) fn answer(report: CutoverReport) -> Response {
 /// What would happen to each session and each long transaction.
 pub(super) fn would<E: Engine>(scene: &Scene<'_, E>, long_transactions: &[String]) -> Vec<String> {
     let policies = &scene.config.cutover;
+    let movement = name(scene.to);
     let mut lines = Vec::new();
     for session in scene.engine.clients().sessions() {
         let reasons = session.reasons();
         let what = match policies.policy_for(&session) {
             None if session.twin_ready => "moves".to_owned(),
-            None => "moves; its connection to the target is opened at the switch".to_owned(),
-            Some(Policy::Refuse) => format!("refuses the cutover: {reasons}"),
+            None => format!(
+                "moves; its connection to the {} is opened at the switch",
+                scene.to
+            ),
+            Some(Policy::Refuse) => format!("refuses the {movement}: {reasons}"),
             Some(Policy::Wait) => format!(
                 "is waited for, up to {} (cutover.wait_timeout): {reasons}",
                 policies.wait_timeout
@@ -130,9 +175,11 @@ pub(super) fn would<E: Engine>(scene: &Scene<'_, E>, long_transactions: &[String
 
 /// The answer to `--dry-run`.
 pub(super) fn dry_run(
+    to: Side,
     obstacles: &[String],
     still_running: Vec<RunningSession>,
     would: Vec<String>,
+    no_way_back: Option<String>,
 ) -> Response {
     let reason = if obstacles.is_empty() {
         None
@@ -143,7 +190,8 @@ pub(super) fn dry_run(
         outcome: "dry_run".to_owned(),
         reason,
         would,
-        ..refused(String::new(), still_running)
+        no_way_back,
+        ..refused(to, String::new(), still_running)
     };
     let mut text = String::new();
     render_cutover(&mut text, &report);
@@ -151,7 +199,10 @@ pub(super) fn dry_run(
         text.push_str("nothing stands in the way; nothing was changed");
         Response::done(text).with_result(report)
     } else {
-        text.push_str("the cutover would be refused; nothing was changed");
+        let movement = name(to);
+        text.push_str(&format!(
+            "the {movement} would be refused; nothing was changed"
+        ));
         Response::refused(text).with_result(report)
     }
 }

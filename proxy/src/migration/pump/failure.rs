@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use router::Side;
+
 use crate::engine::{BEGIN_AGAIN, Interruption};
 use crate::status::Failure;
 
 /// How one attempt of the pump ended.
-pub(super) enum Attempt {
+pub(in super::super) enum Attempt {
     /// It was asked to stop.
     Stopped,
     /// It may pass: try again.
@@ -53,13 +55,13 @@ pub(super) fn of_spool(folder: &Path, error: &std::io::Error) -> Attempt {
     })
 }
 
-/// A schema that is another on the source now.
-pub(super) fn of_drift(drift: &[String]) -> Failure {
+/// A schema that is another on the serving side now.
+pub(super) fn of_drift(serving: Side, drift: &[String]) -> Failure {
     Failure {
-        what: "the schema of the source has changed".to_owned(),
+        what: format!("the schema of the {serving} has changed"),
         detail: drift.join("; "),
         hint: format!(
-            "changes to the schema are not replicated: undo them on the source, or {BEGIN_AGAIN}"
+            "changes to the schema are not replicated: undo them on the {serving}, or {BEGIN_AGAIN}"
         ),
     }
 }
