@@ -151,7 +151,7 @@ pub(crate) trait Engine: Send + Sync + Sized + 'static {
     ///
     /// # Errors
     /// Why none can.
-    fn prepare_way_back(&self, to: Side) -> impl Future<Output = Result<(), String>> + Send;
+    fn prepare_way_back(&self, to: Side) -> impl Future<Output = Result<(), NoWayBack>> + Send;
 
     /// Why no movement could lead back from this side, as far as it can be seen without changing
     /// anything.
@@ -232,6 +232,15 @@ pub(crate) struct Prepared<E: Engine> {
     pub obstacles: Vec<String>,
     /// Transactions on the source that have been open for long, in words.
     pub long_transactions: Vec<String>,
+}
+
+/// Why no movement could lead back, a sentence.
+#[derive(Debug, Clone)]
+pub(crate) enum NoWayBack {
+    /// As the servers are set up there can be none.
+    Never(String),
+    /// There could be one; trying again may help.
+    NotNow(String),
 }
 
 /// What is too much before a movement begins.

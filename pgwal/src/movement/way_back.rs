@@ -156,6 +156,40 @@ pub enum WayBackError {
     },
 }
 
+impl WayBackError {
+    /// Whether there may be a way back after all, if it is tried again: nothing about the servers
+    /// rules it out.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Marker(_) | Self::Sql { .. } | Self::NotProven { .. } => {
+                true
+            }
+            Self::Schema(error) => matches!(
+                error,
+                SchemaError::Connect { .. } | SchemaError::StayedLocked { .. }
+            ),
+            Self::Slot(error) => match error {
+                SlotError::Connect { .. }
+                | SlotError::Blocked { .. }
+                | SlotError::Busy { .. }
+                | SlotError::Stream { .. } => true,
+                SlotError::NoFreeSlot { .. }
+                | SlotError::WalLevel { .. }
+                | SlotError::Exists { .. }
+                | SlotError::Privilege { .. }
+                | SlotError::Query { .. }
+                | SlotError::Answer { .. } => false,
+            },
+            Self::WalLevel { .. }
+            | Self::NoFreeSlot { .. }
+            | Self::NoIdentity { .. }
+            | Self::ReplicationRole { .. }
+            | Self::NotPermitted { .. } => false,
+        }
+    }
+}
+
 /// Why there would be no way back, as far as it can be seen without changing anything.
 ///
 /// # Errors

@@ -39,7 +39,7 @@ use tracing::warn;
 use self::copy::{Copied, Copy, Start};
 use self::flow::{BinlogEnd, MyFlow};
 use super::interruption::{BEGIN_AGAIN, Interruption};
-use super::{Cleanup, Engine, Finding, Level, Limits, Prepared, WhoServes};
+use super::{Cleanup, Engine, Finding, Level, Limits, NoWayBack, Prepared, WhoServes};
 use crate::config::{Config, KeylessTables, LearnPasswords, TlsClients};
 use crate::status::Failure;
 
@@ -352,8 +352,8 @@ impl Engine for MySql {
         }))
     }
 
-    async fn prepare_way_back(&self, _to: Side) -> Result<(), String> {
-        Err(NO_WAY_BACK.to_owned())
+    async fn prepare_way_back(&self, _to: Side) -> Result<(), NoWayBack> {
+        Err(NoWayBack::Never(NO_WAY_BACK.to_owned()))
     }
 
     async fn look_for_way_back(&self, _to: Side) -> Result<(), String> {

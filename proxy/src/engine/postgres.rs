@@ -30,7 +30,7 @@ use router::{Epoch, Lsn, Side, Switch, words};
 use self::copy::Copy;
 use self::flow::PgFlow;
 use super::interruption::{BEGIN_AGAIN, Interruption};
-use super::{Cleanup, Engine, Finding, Level, Limits, Prepared, WhoServes};
+use super::{Cleanup, Engine, Finding, Level, Limits, NoWayBack, Prepared, WhoServes};
 use crate::config::{Config, KeylessTables, TlsClients};
 
 /// The word of `--accept` for large objects.
@@ -313,7 +313,7 @@ impl Engine for Postgres {
         way_back::open(self).await
     }
 
-    async fn prepare_way_back(&self, to: Side) -> Result<(), String> {
+    async fn prepare_way_back(&self, to: Side) -> Result<(), NoWayBack> {
         way_back::prepare(self, to).await
     }
 

@@ -20,7 +20,7 @@ use super::sessions::{RelaySessions, in_words, unmovable};
 use super::standing;
 use crate::admin::protocol::Response;
 use crate::config::{Config, Policy, WayBack};
-use crate::engine::{Clients as _, Engine, Limits, Prepared};
+use crate::engine::{Clients as _, Engine, Limits, NoWayBack, Prepared};
 use crate::exit::Exit;
 use crate::status::RunningSession;
 
@@ -36,6 +36,9 @@ const PREPARE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Pause between two attempts at what must succeed.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
+
+/// Why there is no way back when nobody says why.
+const NO_ANSWER: &str = "a server has not answered in time";
 
 /// What the command was given.
 #[derive(Debug, Clone, Copy)]
@@ -152,18 +155,13 @@ async fn attempt<E: Engine>(scene: &Scene<'_, E>, wanted: Wanted) -> Result<Resp
             &obstacles,
             still_running,
             report::would(scene, &prepared.long_transactions),
-            way_back(scene, wanted).await,
+            look_for_way_back(scene).await,
         ));
     }
     if !obstacles.is_empty() {
         return Err(obstacles.join("; ").into());
     }
-    let no_way_back = way_back(scene, wanted).await;
-    if let (Some(why), WayBack::Require, Side::Target) =
-        (&no_way_back, scene.config.cutover.way_back, scene.to)
-    {
-        return Err(format!("there would be no way back: {why} (cutover.way_back)").into());
-    }
+    let no_way_back = prepare_way_back(scene).await?;
     // The looking took a while: whoever ran something since is read again, while it costs no pause.
     twins::freshen(clients).await;
     scene.confirm_wanted()?;
@@ -210,26 +208,55 @@ fn too_long<E: Engine>(scene: &Scene<'_, E>, running: &[RunningSession]) -> Stri
     )
 }
 
-/// Prepares that another movement may lead back, or only looks whether it could; gives the reason
-/// why there is no way back.
-async fn way_back<E: Engine>(scene: &Scene<'_, E>, wanted: Wanted) -> Option<String> {
-    if scene.config.cutover.way_back == WayBack::Off && scene.to == Side::Target {
-        return Some("switched off (cutover.way_back)".to_owned());
+/// Looks whether another movement could lead back; gives the reason why none could.
+async fn look_for_way_back<E: Engine>(scene: &Scene<'_, E>) -> Option<String> {
+    if let Some(off) = is_off(scene) {
+        return Some(off);
     }
-    scene.board.step("preparing the way back");
-    let prepared = async {
-        match wanted.dry_run {
-            true => scene.engine.look_for_way_back(scene.to).await,
-            false => {
-                scene.made_way_back.store(true, Ordering::Relaxed);
-                scene.engine.prepare_way_back(scene.to).await
+    let looked = scene.engine.look_for_way_back(scene.to);
+    match tokio::time::timeout(PREPARE_TIMEOUT, looked).await {
+        Ok(looked) => looked.err(),
+        Err(_elapsed) => Some(NO_ANSWER.to_owned()),
+    }
+}
+
+/// Prepares that another movement may lead back; gives the reason why none can.
+///
+/// # Errors
+/// When a cutover must not go on without: the operator demands a way back, or there could be one and
+/// it only failed now. A rollback goes on: home is more than away.
+async fn prepare_way_back<E: Engine>(scene: &Scene<'_, E>) -> Result<Option<String>, Refused> {
+    let none = match is_off(scene) {
+        Some(off) => NoWayBack::Never(off),
+        None => {
+            scene.board.step("preparing the way back");
+            scene.made_way_back.store(true, Ordering::Relaxed);
+            let prepared = scene.engine.prepare_way_back(scene.to);
+            match tokio::time::timeout(PREPARE_TIMEOUT, prepared).await {
+                Ok(Ok(())) => return Ok(None),
+                Ok(Err(none)) => none,
+                Err(_elapsed) => NoWayBack::NotNow(NO_ANSWER.to_owned()),
             }
         }
     };
-    match tokio::time::timeout(PREPARE_TIMEOUT, prepared).await {
-        Ok(prepared) => prepared.err(),
-        Err(_elapsed) => Some("a server has not answered in time".to_owned()),
+    match (none, scene.to, scene.config.cutover.way_back) {
+        (NoWayBack::Never(why), Side::Target, WayBack::Require) => Err(format!(
+            "there would be no way back: {why} (cutover.way_back = \"require\")"
+        )
+        .into()),
+        (NoWayBack::NotNow(why), Side::Target, _) => Err(format!(
+            "the way back could not be prepared: {why}; try again, or set cutover.way_back = \
+             \"off\" to go without"
+        )
+        .into()),
+        (NoWayBack::Never(why) | NoWayBack::NotNow(why), _, _) => Ok(Some(why)),
     }
+}
+
+/// What the operator has decided against.
+fn is_off<E: Engine>(scene: &Scene<'_, E>) -> Option<String> {
+    let off = scene.config.cutover.way_back == WayBack::Off && scene.to == Side::Target;
+    off.then(|| "switched off (cutover.way_back)".to_owned())
 }
 
 async fn prepare<E: Engine>(scene: &Scene<'_, E>) -> Result<Prepared<E>, String> {

@@ -317,3 +317,97 @@ async fn a_dry_run_of_a_rollback_changes_nothing() {
     let report = load.stop().await.unwrap();
     stage.assert_perfect(&report, &stage.target).await;
 }
+
+/// P9: a source that is away while the target serves gets everything when it is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_was_away_gets_everything_before_a_rollback() {
+    let mut stage = Stage::new(14, 17).await;
+    let load = stage.load(4).await;
+    stage.stream().await;
+    stage.cutover().await;
+    stage.way_back_is_open().await;
+    stage.source.kill9().unwrap();
+    load.more_commits(100, PATIENCE).await.unwrap();
+    let said = stage.proxy.cli(&["rollback"]).await.unwrap();
+    assert_eq!(said.code, 1, "{said}");
+    assert_eq!(stage.proxy.status().await.unwrap()["serving"], "target");
+    stage.source.restart().await.unwrap();
+    load.more_commits(100, PATIENCE).await.unwrap();
+    stage.rollback().await;
+    load.more_commits(50, PATIENCE).await.unwrap();
+    let report = load.stop().await.unwrap();
+    stage.assert_perfect(&report, &stage.source).await;
+}
+
+/// P9: a target that crashes while it serves loses nothing of what it acknowledged.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_crashed_while_it_served_can_be_rolled_back() {
+    let mut stage = Stage::new(14, 17).await;
+    let load = stage.load(4).await;
+    stage.stream().await;
+    stage.cutover().await;
+    stage.way_back_is_open().await;
+    load.more_commits(50, PATIENCE).await.unwrap();
+    stage.target.kill9().unwrap();
+    stage.target.restart().await.unwrap();
+    load.more_commits(50, PATIENCE).await.unwrap();
+    stage.rollback().await;
+    load.more_commits(50, PATIENCE).await.unwrap();
+    let report = load.stop().await.unwrap();
+    stage.assert_balanced(&report, &stage.source).await;
+}
+
+/// P8, P9: the disk of the server that serves does not fill for one that is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_is_gone_does_not_make_the_target_keep_its_log_without_end() {
+    let mut stage = Stage::with(14, 17, usual(), |options| {
+        options.key("spool.limit = \"16MiB\"")
+    })
+    .await;
+    stage.stream().await;
+    stage.cutover().await;
+    stage.way_back_is_open().await;
+    stage.source.kill9().unwrap();
+    let client = stage.client().await;
+    let slots = "SELECT count(*) FROM pg_replication_slots";
+    let observer = stage.target.client(DATABASE).await.unwrap();
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        let sql = "UPDATE customer SET data = jsonb_build_object('more', repeat(md5(random()::text), 100))";
+        client.batch_execute(sql).await.unwrap();
+        if observer.value(slots).await.unwrap() == "0" {
+            break;
+        }
+        let status = stage.proxy.status().await.unwrap();
+        assert!(std::time::Instant::now() < deadline, "{status:#}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let closed = |status: &Value| status["way_back"]["state"] == "closed";
+    let status = stage.proxy.wait_for("closed", PATIENCE, closed).await;
+    let status = status.unwrap();
+    let reason = status["way_back"]["reason"].to_string();
+    assert!(reason.contains("spool.limit"), "{reason}");
+}
+
+/// P9: a transaction larger than a window, and TRUNCATE, go back too.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_transactions_and_truncate_go_back() {
+    let stage = Stage::with(14, 17, usual(), |options| {
+        options.key("apply.window.rows = 500")
+    })
+    .await;
+    stage.stream().await;
+    stage.cutover().await;
+    let client = stage.client().await;
+    client
+        .batch_execute(
+            "INSERT INTO purchase (day, customer, net)
+                 SELECT date '2025-01-01' + n % 700, 1 + n % 2000, n FROM generate_series(1, 20000) AS n;
+             TRUNCATE \"Odd schema\".\"No key\";
+             INSERT INTO \"Odd schema\".\"No key\" VALUES ('after', 1), ('after', 1)",
+        )
+        .await
+        .unwrap();
+    stage.rollback().await;
+    stage.assert_same_contents().await;
+}

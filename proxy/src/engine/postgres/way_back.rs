@@ -10,8 +10,8 @@ use pgwal::stream::{Stream, StreamOptions};
 use router::{Epoch, Lsn, Side, words};
 
 use super::{Postgres, copy, flow};
-use crate::engine::Engine as _;
 use crate::engine::interruption::{Interruption, NO_WAY_BACK};
+use crate::engine::{Engine as _, NoWayBack};
 use crate::status::Failure;
 
 /// The epoch and the position that the stream from `serving` begins with, if a movement led there.
@@ -96,11 +96,15 @@ async fn close_if_too_much_is_kept(
 }
 
 /// See [`crate::engine::Engine::prepare_way_back`].
-pub(super) async fn prepare(engine: &Postgres, to: Side) -> Result<(), String> {
-    let id = id(engine).await?;
+pub(super) async fn prepare(engine: &Postgres, to: Side) -> Result<(), NoWayBack> {
+    let id = id(engine).await.map_err(NoWayBack::NotNow)?;
     let filter = copy::filter(&engine.config);
-    let prepared = way_back::prepare(ends(engine, &id, &filter, to)?).await;
-    prepared.map_err(|error| words(&error))
+    let ends = ends(engine, &id, &filter, to).map_err(NoWayBack::Never)?;
+    let prepared = way_back::prepare(ends).await;
+    prepared.map_err(|error| match error.may_pass() {
+        true => NoWayBack::NotNow(words(&error)),
+        false => NoWayBack::Never(words(&error)),
+    })
 }
 
 /// See [`crate::engine::Engine::look_for_way_back`].

@@ -154,3 +154,22 @@ async fn a_statement_in_the_stream_stops_the_migration() {
     assert_eq!(status["serving"], "source");
     assert_eq!(stage.serving().await, stage.source.server_id());
 }
+
+/// P9 does not hold here in this version, and nobody is left to find that out afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn there_is_no_rollback_and_the_cutover_says_so() {
+    let stage = Stage::new(MySql56, MySql97).await;
+    stage.stream().await;
+    let dry = stage.proxy.done(&["cutover", "--dry-run"]).await.unwrap();
+    assert!(dry.contains("there will be no rollback"), "{dry}");
+    let report = stage.cutover().await;
+    let why = report["no_way_back"].to_string();
+    assert!(why.contains("streams nothing back"), "{report:#}");
+    let closed = |status: &serde_json::Value| status["way_back"]["state"] == "closed";
+    let waited = stage.proxy.wait_for("no way back", PATIENCE, closed);
+    waited.await.unwrap();
+    let said = stage.proxy.cli(&["rollback"]).await.unwrap();
+    assert_eq!(said.code, 1, "{said}");
+    assert!(said.stderr.contains("streams nothing back"), "{said}");
+    assert_eq!(stage.proxy.status().await.unwrap()["serving"], "target");
+}
