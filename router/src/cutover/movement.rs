@@ -294,9 +294,12 @@ impl Scene {
         }
     }
 
-    fn opening<M, C>(self, attempt: Attempt, event: &Event<M, C>) -> Next<M, C> {
+    fn opening<M, C>(mut self, attempt: Attempt, event: &Event<M, C>) -> Next<M, C> {
         match event {
-            Event::Lowered => self.switch(),
+            Event::Lowered => {
+                self.timeline.opened = Some(self.now);
+                self.switch()
+            }
             Event::LowerFailed => {
                 let attempt = self.later();
                 self.stay(State::Opening(attempt))

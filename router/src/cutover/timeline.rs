@@ -21,6 +21,8 @@ pub struct Timeline {
     pub caught_up: Option<Duration>,
     /// The journal said *switched*.
     pub promoted: Option<Duration>,
+    /// The fence of an earlier movement was lowered on the side that is to serve.
+    pub opened: Option<Duration>,
     /// The movement was given up.
     pub given_up: Option<Duration>,
     /// Transactions went on.
@@ -56,6 +58,7 @@ impl Timeline {
             ("catch_up", self.caught_up),
             ("sequences", self.caught_up.and(finished)),
             ("promote", self.promoted),
+            ("open", self.opened),
             ("give_up", self.given_up),
             ("release", self.released),
         ];

@@ -58,6 +58,8 @@ async fn there_and_back_under_load(from: u32, to: u32) {
         assert_eq!(stage.serving_major(), to);
         let report = stage.rollback().await;
         assert!(report["pause_ms"].as_f64().unwrap() > 0.0, "{report:#}");
+        let steps = report["steps"].to_string();
+        assert!(steps.contains("\"open\""), "{report:#}");
         load.more_commits(200, PATIENCE).await.unwrap();
         assert_eq!(stage.serving_major(), from);
     }
