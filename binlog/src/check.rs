@@ -14,6 +14,7 @@ mod privileges;
 mod report;
 mod server;
 mod settings;
+mod snapshot;
 mod target;
 mod versions;
 
@@ -88,6 +89,7 @@ async fn check_source(
     let done = log::source(source, scope, report).await;
     report.asked(source, "binary log", done);
     privileges::source(source, report);
+    snapshot::source(source, scope, report);
     let done = activity::source(source, options, report).await;
     report.asked(source, "sessions and transactions", done);
     match Catalog::read(&source.conn, Side::Source, scope, &options.tables).await {

@@ -60,7 +60,7 @@ fn routine_shown(version: ServerVersion) -> bool {
     version.is_mysql_at_least(8, 0, 20)
 }
 
-/// On the source, on all databases.
+/// On the source, on all databases. What its snapshot needs is looked at by itself.
 const SOURCE: &[Need] = &[
     need(
         "SELECT",
@@ -82,12 +82,6 @@ const SOURCE: &[Need] = &[
         &["PROCESS"],
         any,
         "sessions and transactions must be seen at the cutover",
-    ),
-    need(
-        "RELOAD",
-        &["RELOAD"],
-        any,
-        "the copy's snapshot is taken under a lock of milliseconds",
     ),
     need(
         "REPLICATION SLAVE",
@@ -112,12 +106,6 @@ const SOURCE: &[Need] = &[
         &["SLAVE MONITOR", "REPLICA MONITOR"],
         mariadb,
         "replication into the source refuses the cutover",
-    ),
-    need(
-        "BACKUP_ADMIN",
-        &["BACKUP_ADMIN"],
-        mysql_8,
-        "definitions must stand still while the snapshot is taken",
     ),
     need(
         "SYSTEM_VARIABLES_ADMIN",

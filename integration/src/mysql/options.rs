@@ -92,6 +92,10 @@ impl MySqlOptions {
             Binlog::On => arguments.push("log-bin=binlog".to_owned()),
             Binlog::Off => arguments.push("skip-log-bin".to_owned()),
         }
+        if version == Version::MySql97 && self.gtids == MySqlGtids::Off {
+            // They are on unless told otherwise.
+            arguments.extend(["gtid-mode=OFF", "enforce-gtid-consistency=OFF"].map(str::to_owned));
+        }
         if !version.is_mariadb() && self.gtids == MySqlGtids::On {
             arguments.extend(["gtid-mode=ON", "enforce-gtid-consistency=ON"].map(str::to_owned));
             if version == Version::MySql56 {

@@ -310,3 +310,80 @@ async fn the_documented_privileges_are_enough_for_a_copy() {
         );
     }
 }
+
+/// The finding that says how the snapshot will be taken.
+fn snapshot(findings: &[Finding]) -> String {
+    let said = |finding: &&Finding| finding.what.contains("snapshot") || is_reload(finding);
+    let found: Vec<_> = findings.iter().filter(said).collect();
+    assert_eq!(found.len(), 1, "{found:#?}");
+    found[0].to_string()
+}
+
+fn is_reload(finding: &Finding) -> bool {
+    finding.what.starts_with("source:") && finding.fix.contains("GRANT RELOAD")
+}
+
+#[tokio::test]
+async fn the_way_to_a_snapshot_is_said_by_what_the_source_grants() {
+    for version in Version::ALL {
+        let durable = MySqlOptions::default()
+            .set("innodb-flush-log-at-trx-commit", "1")
+            .set("sync-binlog", "1");
+        let source = Ground::open_with(version, durable).await;
+        let target = Ground::open(version).await;
+        let look = async || snapshot(&findings(&source, &target, &options()).await);
+        let said = look().await;
+        assert!(said.starts_with("ok"), "{said}");
+        assert!(said.contains("FLUSH TABLES WITH READ LOCK"), "{said}");
+
+        source
+            .run("REVOKE RELOAD ON *.* FROM migrator@'%'")
+            .await
+            .unwrap();
+        let without = look().await;
+        source
+            .run("GRANT LOCK TABLES ON shop.* TO migrator@'%'")
+            .await
+            .unwrap();
+        let with_tables = look().await;
+        match version {
+            Version::MySql97 | Version::MySql56 => {
+                assert!(without.starts_with("FAIL"), "{without}");
+                assert!(without.contains("LOCK TABLES"), "{without}");
+                assert!(with_tables.starts_with("warn"), "{with_tables}");
+                assert!(with_tables.contains("LOCK TABLES .. READ"), "{with_tables}");
+            }
+            Version::MariaDb1011 | Version::MariaDb118 => {
+                assert!(without.starts_with("warn"), "{without}");
+                assert!(without.contains("without any lock"), "{without}");
+                assert_eq!(with_tables, without);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_source_may_need_reload_for_more_than_the_snapshot() {
+    let durable = MySqlOptions::default()
+        .set("innodb-flush-log-at-trx-commit", "1")
+        .set("sync-binlog", "1");
+    let lazy = MySqlOptions::default().set("innodb-flush-log-at-trx-commit", "2");
+    for (options_of_source, words) in [
+        (durable.without_gtids(), "FLUSH BINARY LOGS"),
+        (lazy, "FLUSH ENGINE LOGS"),
+    ] {
+        let source = Ground::open_with(Version::MySql97, options_of_source).await;
+        let target = Ground::open(Version::MySql97).await;
+        for sql in [
+            "REVOKE RELOAD, BACKUP_ADMIN ON *.* FROM migrator@'%'",
+            "GRANT LOCK TABLES ON shop.* TO migrator@'%'",
+        ] {
+            source.run(sql).await.unwrap();
+        }
+        let found = findings(&source, &target, &options()).await;
+        fails_with(&found, &[words]);
+        let warned = of(Level::Warn, &found);
+        let words = "definition statements do not wait";
+        assert!(warned.iter().any(|one| one.contains(words)), "{warned:#?}");
+    }
+}
