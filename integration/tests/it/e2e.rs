@@ -1,5 +1,6 @@
 //! The whole program against real servers: copy, stream, cutover, and everything that can go wrong.
 
+mod bad_clients;
 mod clients;
 mod commands;
 mod crashes;

@@ -8,6 +8,10 @@ pub(super) const SCRATCH_BYTES: usize = 64 * 1024;
 /// Bytes of a client that are kept while it must wait; beyond this its socket is not read.
 pub(super) const WAITING_BYTES_MAX: usize = 64 * 1024;
 
+/// The longest body of a message that must be there as a whole before an idle session begins something
+/// by it. A longer one passes as it comes.
+pub(super) const WHOLE_BYTES_MAX: u32 = 16 * 1024;
+
 /// Capacity above which an empty buffer of a session is given back.
 pub(super) const KEPT_BUFFER_BYTES: usize = 16 * 1024;
 

@@ -7,13 +7,14 @@ use router::{Gate, MustWait, Side};
 use tokio::io::AsyncWrite;
 
 use super::super::fatal::Fatal;
+use super::super::limits::WHOLE_BYTES_MAX;
 use super::super::pulse::Status;
 use super::super::registry::SessionState;
 use super::{
     Flow, Pump, SCRATCH, Stop, flush_backlog, give_back, read_into, read_scratch, skip_remaining,
     write_or_keep,
 };
-use crate::wire::frame::{self, HEADER_BYTES};
+use crate::wire::frame::{self, HEADER_BYTES, Header};
 use crate::wire::limits::MESSAGE_BYTES_MAX;
 
 /// Why a scan did not go on to the end of the bytes.
@@ -147,6 +148,9 @@ impl Pump {
             if self.pulse.is_full() {
                 return Ok((at, Verdict::Paused));
             }
+            if self.is_awaited_whole(header, rest) {
+                return Ok((at, Verdict::Through));
+            }
             match self.admit(header.tag, gate) {
                 Verdict::Through => {}
                 verdict @ (Verdict::MustWait | Verdict::Move(_) | Verdict::Paused) => {
@@ -172,6 +176,15 @@ impl Pump {
             self.up.remaining = header.message_bytes();
             at += skip_remaining(&mut self.up.remaining, rest);
         }
+    }
+
+    /// Whether more of a message must be there before an idle session begins something by it: half
+    /// of one that the client does not go on with would keep the server busy, and a drain waiting.
+    fn is_awaited_whole(&self, header: Header, there: &[u8]) -> bool {
+        let missing = |bytes| usize::try_from(bytes).is_ok_and(|bytes: usize| there.len() < bytes);
+        header.body_bytes <= WHOLE_BYTES_MAX
+            && missing(header.message_bytes())
+            && self.pulse.is_idle()
     }
 
     /// Whether a message may pass now. An idle session enters the gate by it.
