@@ -132,6 +132,13 @@ pub(super) struct Legs {
     pub(super) former: Vec<LegKey>,
 }
 
+impl Legs {
+    /// The connections that the client may know from `CONNECTION_ID()`.
+    fn known(&self) -> impl Iterator<Item = &LegKey> {
+        self.former.iter().chain([&self.current])
+    }
+}
+
 /// What names a connection to a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LegKey {
@@ -382,13 +389,24 @@ impl Registry {
         self.entries.lock().get(&id).map(Arc::clone)
     }
 
-    /// Whether a session went over to this side, so that its client may know ids of the other.
+    /// Whether a session went over to this side, or will, so that its client may know ids of the other.
     pub(super) fn any_came_to(&self, side: Side) -> bool {
         let entries = self.entries.lock();
         entries.values().any(|entry| {
             let legs = entry.legs.lock();
-            legs.former.iter().any(|leg| leg.side != side)
+            legs.known().any(|leg| leg.side != side)
         })
+    }
+
+    /// Those whom a client may mean by an id and who have not come to this side yet.
+    pub(super) fn meant_elsewhere(&self, named: u32, side: Side) -> Vec<Arc<Entry>> {
+        let mut entries = self.all();
+        entries.retain(|entry| {
+            let legs = entry.legs.lock();
+            let is_meant = legs.known().any(|leg| leg.id == named);
+            legs.current.side != side && (is_meant || entry.id.connection_id() == named)
+        });
+        entries
     }
 
     /// Whom a client means by an id, on the side that serves it.
@@ -404,11 +422,7 @@ impl Registry {
                 return here.map_or(Meaning::AsItIs, |leg| Meaning::Connection(leg.id));
             }
             present |= here.is_some_and(|leg| leg.id == named);
-            if legs
-                .former
-                .iter()
-                .any(|leg| leg.id == named && leg.side != side)
-            {
+            if legs.known().any(|leg| leg.id == named && leg.side != side) {
                 former.push(here);
             }
         }

@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::fatal::Fatal;
-use super::limits::{CLOSE_PACE, CLOSE_WITHIN};
+use super::limits::{CLOSE_PACE, CLOSE_WITHIN, TWIN_TIMEOUT};
 use super::login::Remembered;
 use super::outside::OfAll;
 use super::registry::{Entry, Registry, Request, SessionId, SessionInfo};
@@ -358,6 +358,13 @@ impl Relay {
             .iter()
             .filter(|entry| elsewhere(entry))
             .count()
+    }
+
+    /// Has these go over to the serving side, each as soon as it is idle.
+    pub(super) async fn bring_over(&self, sessions: Vec<Arc<Entry>>) {
+        if !sessions.is_empty() {
+            ask_each(sessions, TWIN_TIMEOUT, Request::Settle, Duration::ZERO).await;
+        }
     }
 
     /// Closes all twins: the migration was given up, or is over.

@@ -226,6 +226,11 @@ impl Pump {
         if payload.len() < wanted.min(length) {
             return Ok(None);
         }
+        // Half of a command that the client does not go on with would keep the server busy, and a
+        // drain waiting.
+        if payload.len() < length && header.length <= WHOLE_BYTES_MAX && self.pulse.is_idle() {
+            return Ok(None);
+        }
         let command = if payload.len() == length && self.is_kill(command, payload) {
             Command::Kill
         } else {

@@ -42,6 +42,10 @@ async fn id_for(relay: &Relay, side: Side, kill: &Kill) -> Result<Option<u32>, F
         // The server refuses a parameter in a text by itself.
         Whom::Parameter | Whom::Expression => return Ok(None),
     };
+    // Whoever is silent since the switch is still on its way: its twin is not the session yet.
+    relay
+        .bring_over(relay.registry.meant_elsewhere(named, side))
+        .await;
     match relay.registry.meaning(named, side) {
         Meaning::AsItIs => Ok(Some(named)),
         Meaning::Connection(id) => Ok(Some(id)),

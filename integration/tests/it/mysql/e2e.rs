@@ -1,6 +1,7 @@
 //! The whole program against real MySQL and MariaDB servers: copy, stream, cutover, and what can go
 //! wrong.
 
+mod bad_clients;
 mod bad_input;
 mod clients;
 mod crashes;

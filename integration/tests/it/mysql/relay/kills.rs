@@ -191,6 +191,33 @@ async fn ids_of_before_hit_nobody_else_on_mariadb_11_8() {
     ids_of_before_hit_nobody_else(Version::MariaDb118).await;
 }
 
+/// Whoever is silent since the switch has a connection to each server, and dies all the same.
+async fn silent_sessions_are_killed(version: Version) {
+    let house = House::pair(version, version).await;
+    wears_off(&house.source, 40).await;
+    let killer = house.client().await;
+    let (greeted, told) = (Known::new(&house).await, Known::new(&house).await);
+    let other = Known::new(&house).await;
+    move_all(&house).await;
+    for id in [greeted.greeting, told.told] {
+        killer.execute(&format!("KILL {id}")).await.unwrap();
+    }
+    assert!(!greeted.lives().await && !told.lives().await);
+    assert!(other.lives().await);
+    let target = house.target.as_ref().unwrap();
+    assert_eq!(port(&killer).await, target.port());
+}
+
+#[tokio::test]
+async fn silent_sessions_are_killed_after_a_move_of_mysql_9_7() {
+    silent_sessions_are_killed(Version::MySql97).await;
+}
+
+#[tokio::test]
+async fn silent_sessions_are_killed_after_a_move_of_mariadb_11_8() {
+    silent_sessions_are_killed(Version::MariaDb118).await;
+}
+
 /// Runs a statement without parameters.
 async fn kills(conn: &mut Conn, statement: u32) -> u16 {
     let mut body = BytesMut::new();
