@@ -85,6 +85,16 @@ fn fields<'a>(
     })
 }
 
+/// How many values of ENUMs in a row have no label.
+fn without_label(plan: &TablePlan, row: &TextRow) -> u64 {
+    let lanes = plan.lanes.iter().enumerate();
+    let without = lanes.filter(|(place, lane)| {
+        row.bytes(*place)
+            .is_some_and(|value| lane.is_without_label(value))
+    });
+    u64::try_from(without.count()).unwrap_or(u64::MAX)
+}
+
 /// The statements that write one row with values out of a temporary table.
 pub(super) fn held_piece(
     plan: &TablePlan,
@@ -116,6 +126,7 @@ pub(super) fn held_piece(
             form: Form::Statement { before, after },
             text: text.freeze(),
             rows: 1,
+            without_label: without_label(plan, row),
         },
         bytes: size_of(plan, row),
     }
@@ -128,6 +139,7 @@ pub(super) struct Batch {
     head: String,
     pieces: Pieces,
     rows: u64,
+    without_label: u64,
     bytes: u64,
 }
 
@@ -138,6 +150,7 @@ impl Batch {
             head: opening(plan, loading),
             pieces: Pieces::new(PIECE_BYTES),
             rows: 0,
+            without_label: 0,
             bytes: 0,
         }
     }
@@ -174,6 +187,7 @@ impl Batch {
 
     fn count(&mut self, plan: &TablePlan, row: &TextRow) -> Option<Ready> {
         self.rows += 1;
+        self.without_label += without_label(plan, row);
         self.bytes += size_of(plan, row);
         let text = self.pieces.full()?;
         Some(self.ready(text))
@@ -194,8 +208,14 @@ impl Batch {
             },
         };
         let rows = std::mem::take(&mut self.rows);
+        let without_label = std::mem::take(&mut self.without_label);
         Ready {
-            piece: Piece { form, text, rows },
+            piece: Piece {
+                form,
+                text,
+                rows,
+                without_label,
+            },
             bytes: std::mem::take(&mut self.bytes),
         }
     }

@@ -47,6 +47,24 @@ pub(super) struct Lane {
     pub(super) carriage: Carriage,
 }
 
+impl Lane {
+    /// Whether this is a value of an ENUM that has no label: index 0, which some versions take with
+    /// a warning and others without.
+    pub(super) fn is_without_label(&self, value: &[u8]) -> bool {
+        match self.carriage {
+            Carriage::Ordinal { digits } => {
+                digits <= ENUM_DIGITS_MAX && value.iter().all(|digit| *digit == b'0')
+            }
+            Carriage::Plain
+            | Carriage::Bytes
+            | Carriage::Double
+            | Carriage::Words
+            | Carriage::Json
+            | Carriage::Document => false,
+        }
+    }
+}
+
 /// The most digits of a number that the servers read as an ENUM's ordinal: 5; as a SET's bits: 21.
 const ENUM_DIGITS_MAX: usize = 5;
 const SET_DIGITS_MAX: usize = 21;

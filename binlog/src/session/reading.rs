@@ -119,6 +119,13 @@ impl StateReader<'_> {
             Known::No => None,
         };
         self.settings(digest, &globals).await?;
+        // A session that takes its results in UTF-16 or the like answers us so too.
+        let readable = |setting: &Setting| setting.name == "autocommit";
+        if !self.reading.replay.settings.iter().any(readable) {
+            let name = "character_set_results".to_owned();
+            self.reading.add(Unmovable::Setting(name));
+            return Ok(());
+        }
         self.basics(&basics);
         match (&outside, &counters) {
             (Some(outside), _) => self.note_outside(outside),

@@ -123,6 +123,23 @@ async fn mariadb_sessions_that_cannot_move_are_named_and_refused() {
 }
 
 #[tokio::test]
+async fn a_session_whose_results_are_in_utf_16_is_listed() {
+    for version in [Version::MySql97, Version::MariaDb118] {
+        let house = House::pair(version, version).await;
+        let client = house.client().await;
+        let sql = "SET character_set_results = utf16";
+        client.execute(sql).await.unwrap();
+        let report = house.relay.prepare_twins(PATIENCE).await;
+        let reasons: Vec<_> = report.unmovable.into_iter().map(|(_, why)| why).collect();
+        let reason = Unmovable::Setting("character_set_results".to_owned());
+        assert_eq!((report.ready, reasons), (0, vec![vec![reason]]));
+        let sql = "SET character_set_results = utf8mb4";
+        client.execute(sql).await.unwrap();
+        assert_eq!(house.relay.prepare_twins(PATIENCE).await.ready, 1);
+    }
+}
+
+#[tokio::test]
 async fn what_was_given_back_is_no_hindrance() {
     let house = House::pair(Version::MySql97, Version::MySql97).await;
     house
