@@ -3,6 +3,7 @@
 #
 #   benches/run.sh [cutover] [select] [copy] [backlog] [sessions]
 #                  [mysql-cutover] [mysql-relay] [mysql-copy] [mysql-backlog] [mysql-sessions]
+#                  [mysql-snapshot]
 #                  [--runs 5] [--json]
 #
 # As root on Debian it installs what is missing, and says what; else it says what to install.

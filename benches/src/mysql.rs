@@ -6,4 +6,5 @@ pub mod cutover;
 pub mod peers;
 pub mod relay;
 pub mod sessions;
+pub mod snapshot;
 pub mod stage;

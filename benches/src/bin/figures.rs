@@ -46,6 +46,8 @@ enum Which {
     MysqlBacklog,
     /// What 1,000 sessions cost on MySQL.
     MysqlSessions,
+    /// How long the ways to a snapshot hold writers up, on MySQL and MariaDB.
+    MysqlSnapshot,
 }
 
 #[tokio::main]
@@ -69,6 +71,7 @@ async fn main() -> Result<()> {
             Which::MysqlCopy => mysql::copy::measure(arguments.runs).await?,
             Which::MysqlBacklog => mysql::backlog::measure(arguments.runs).await?,
             Which::MysqlSessions => mysql::sessions::measure(arguments.runs).await?,
+            Which::MysqlSnapshot => mysql::snapshot::measure(arguments.runs).await?,
         };
         if !arguments.json {
             measured
