@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs all tests: format, lints, documentation, unit and property tests, loom models, and the
-# end-to-end tests on real servers.
+# end-to-end tests on real servers, and some tests of others (docs/compatibility.md).
 #
-#   ./test.sh            everything but the long runs (under 20 minutes on two cores)
+#   ./test.sh            everything but the long runs (under half an hour on two cores)
 #   ./test.sh --fast     format, lints, unit and property tests only: no server is needed
 #   ./test.sh --all      the long runs too, and property tests that try other cases each time
 #
@@ -92,5 +92,8 @@ if [ "$mode" = all ]; then
     done
 else
     run_tests --workspace
+    step "a short choice of others' tests, without and through the proxy"
+    ./integration/suites/pg-regress.sh --short
+    ./integration/suites/mariadb-client.sh
 fi
 step "all passed"

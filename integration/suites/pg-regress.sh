@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # PostgreSQL's own regression and isolation tests, against a server and through the proxy.
 #
-#   integration/suites/pg-regress.sh [TEST...]     all of both, or some of the regression tests
+#   integration/suites/pg-regress.sh [--short | TEST...]
 #
+# All of both, a short choice of both, or some of the regression tests.
 # It needs Debian's apt and a C compiler. As root, which no server runs as, it uses the account
 # `nobody`.
 set -euo pipefail
@@ -12,6 +13,13 @@ source "$(dirname "$0")/common.sh"
 source "$(dirname "$0")/postgres.sh"
 
 tests=$lib/lib/pgxs/src/test
+
+# What a relay could spoil: messages of all kinds, settings, statements that are kept, notifications,
+# several sessions that wait for each other.
+short_regress=(test_setup boolean char int8 float8 numeric text date timestamptz interval jsonb arrays
+    guc prepare plancache copy2 transactions sequence temp rangetypes largeobject conversion prepared_xacts async)
+short_isolation=(read-write-unique two-ids deadlock-simple deadlock-soft fk-contention lock-update-delete nowait
+    skip-locked async-notify)
 
 fetch() {
     [ -e "$work/fetched" ] && return
@@ -53,7 +61,10 @@ start_server
 start_proxy "postgres://postgres@127.0.0.1:$server_port/postgres"
 chmod -R a+rX "$work"
 source_tests=$work/source/src/test
-if [ $# -gt 0 ]; then
+if [ "${1:-}" = --short ]; then
+    both regress "$tests/regress/pg_regress" "$source_tests/regress" "${short_regress[@]}"
+    both isolation "$tests/isolation/pg_isolation_regress" "$source_tests/isolation" "${short_isolation[@]}"
+elif [ $# -gt 0 ]; then
     both regress "$tests/regress/pg_regress" "$source_tests/regress" "$@"
 else
     both regress "$tests/regress/pg_regress" "$source_tests/regress" --schedule=parallel_schedule
