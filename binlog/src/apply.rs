@@ -64,7 +64,9 @@ use crate::schema::catalog::Scope;
 use crate::stream::Stream;
 use crate::wire::Endpoint;
 
-pub use self::error::{Action, ApplyError, DdlError, DdlWhy, Divergence, Doing, Found, TableError};
+pub use self::error::{
+    Action, ApplyError, DdlError, DdlWhy, Divergence, Doing, Found, Refusal, RowName, TableError,
+};
 pub use self::events::{Blame, Events, EventsError};
 pub use self::handle::{ApplyHandle, ApplyStatus, Paused, RunState};
 pub use self::relations::Watermarks;

@@ -28,6 +28,7 @@ pub(super) fn level(table: &TargetTable, change: Change) -> Result<Change, Apply
                     table: table.name.clone(),
                     column: column.name.clone(),
                     why: "its bytes do not fit its type in the source's log",
+                    row: None,
                 })?;
                 *cell = Cell::Value(leveled);
             }

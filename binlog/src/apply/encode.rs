@@ -80,7 +80,8 @@ impl<'p, 'a> Packer<'p, 'a> {
                         columns,
                         &mut self.scratch,
                         &mut self.image,
-                    )?;
+                    )
+                    .map_err(|error| error.about(piece.table, Some(change)))?;
                 }
                 let bytes = events.bytes() + head + images.len() + self.image.len();
                 let empty = images.is_empty() && events.is_empty();
@@ -153,6 +154,7 @@ fn write_image(
             table: table.name.clone(),
             column: column.name.clone(),
             why,
+            row: None,
         };
         match cell {
             Cell::Value(field) => column

@@ -51,6 +51,9 @@ pub enum ApplyError {
     /// The rows of the target are not those that the source changed.
     #[error(transparent)]
     Divergence(Box<Divergence>),
+    /// The target has a rule that the source's row does not keep.
+    #[error(transparent)]
+    Refused(Box<Refusal>),
     /// The changes of a table contradict each other.
     #[error("the changes of {table} in the stream contradict each other")]
     History {
@@ -71,6 +74,8 @@ pub enum ApplyError {
         column: String,
         /// Why.
         why: &'static str,
+        /// The row, if it is known: for the operator alone.
+        row: Option<Box<RowName>>,
     },
     /// A row is too large for one statement.
     #[error(
@@ -123,6 +128,7 @@ impl ApplyError {
             Self::Lanes { .. }
             | Self::Lenient { .. }
             | Self::Divergence(_)
+            | Self::Refused(_)
             | Self::History { .. }
             | Self::Value { .. }
             | Self::RowTooLarge { .. }
@@ -139,13 +145,14 @@ impl ApplyError {
     pub fn key(&self) -> Option<&Key> {
         match self {
             Self::Divergence(divergence) => divergence.key.as_ref(),
+            Self::Refused(refusal) => refusal.row.as_ref().and_then(|row| row.key.as_ref()),
+            Self::Value { row, .. } => row.as_ref().and_then(|row| row.key.as_ref()),
             Self::History { key, .. } => key.as_ref(),
             Self::Connect(_)
             | Self::Server { .. }
             | Self::Stream(_)
             | Self::Lanes { .. }
             | Self::Lenient { .. }
-            | Self::Value { .. }
             | Self::RowTooLarge { .. }
             | Self::Table(_)
             | Self::Ddl(_)
@@ -161,13 +168,14 @@ impl ApplyError {
     pub fn row(&self) -> Option<&str> {
         match self {
             Self::Divergence(divergence) => divergence.row.as_deref(),
+            Self::Refused(refusal) => refusal.row.as_ref().map(|row| row.condition.as_str()),
+            Self::Value { row, .. } => row.as_ref().map(|row| row.condition.as_str()),
             Self::Connect(_)
             | Self::Server { .. }
             | Self::Stream(_)
             | Self::Lanes { .. }
             | Self::Lenient { .. }
             | Self::History { .. }
-            | Self::Value { .. }
             | Self::RowTooLarge { .. }
             | Self::Table(_)
             | Self::Ddl(_)
@@ -189,6 +197,7 @@ impl ApplyError {
             | Self::Lanes { .. }
             | Self::Lenient { .. }
             | Self::Divergence(_)
+            | Self::Refused(_)
             | Self::History { .. }
             | Self::Value { .. }
             | Self::RowTooLarge { .. }
@@ -219,6 +228,42 @@ pub struct Divergence {
     pub row: Option<String>,
     /// The same row's key as text.
     pub key: Option<Key>,
+}
+
+/// The target has a rule (a foreign key, a constraint, NOT NULL) that a row of the source breaks.
+#[derive(Debug, Error)]
+#[error(
+    "the source {action} rows of {table}, and the target refuses one of them (key columns: \
+     {key_columns}); where a rule is in the way that only the target has, take it away there"
+)]
+pub struct Refusal {
+    /// The table.
+    pub table: QualifiedName,
+    /// What the source did to the rows.
+    pub action: Action,
+    /// Names of the key columns.
+    pub key_columns: String,
+    /// The row, if it could be told: for the operator alone.
+    pub row: Option<RowName>,
+    /// What the target said.
+    #[source]
+    pub source: SqlError,
+}
+
+/// Which row it is: for the operator alone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RowName {
+    /// As a condition in SQL.
+    pub condition: String,
+    /// Its key as text, if the table has one.
+    pub key: Option<Key>,
+}
+
+impl fmt::Debug for RowName {
+    /// Values are the application's data and are not printed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RowName(..)")
+    }
 }
 
 /// How the target differs.

@@ -13,6 +13,7 @@
 //! progress row says afterwards whether the window is applied.
 
 mod explain;
+mod probe;
 mod rows;
 
 use std::time::{Duration, Instant};
@@ -177,6 +178,7 @@ fn lost_to_a_lock(error: &ApplyError) -> bool {
         | ApplyError::Lanes { .. }
         | ApplyError::Lenient { .. }
         | ApplyError::Divergence(_)
+        | ApplyError::Refused(_)
         | ApplyError::History { .. }
         | ApplyError::Value { .. }
         | ApplyError::RowTooLarge { .. }

@@ -58,6 +58,23 @@ pub(super) fn difference(error: &SqlError) -> Option<Found> {
     }
 }
 
+/// A row breaks a rule that the target has: of NULL, of what refers to what, of values and types, of
+/// partitions.
+const BROKEN_RULE: &[u16] = &[
+    1048, 1364, // NULL where none may be
+    1216, 1217, 1451, 1452, // foreign keys
+    1264, 1265, 1292, 1366, 1406, 1411, 1416, 1690, 3140, // values that do not fit
+    1526, 1591, 1748, // no partition
+    1644, // a trigger
+    1906, // computed columns
+    3819, 4025, // CHECK
+];
+
+/// Whether the refusal of a change is about what is in one of its rows.
+pub(super) fn is_broken_rule(error: &SqlError) -> bool {
+    error.code().is_some_and(|code| BROKEN_RULE.contains(&code))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

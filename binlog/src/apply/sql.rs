@@ -9,8 +9,8 @@ use std::ops::Range;
 
 use router::Cell;
 
-pub(super) use self::condition::key_condition;
-use self::condition::{condition, refused};
+pub(super) use self::condition::condition;
+use self::condition::refused;
 use super::compose::RowsKind;
 use super::error::ApplyError;
 use super::field::FieldType;
@@ -227,7 +227,11 @@ impl Iterator for Statements<'_, '_> {
         if self.at >= self.piece.rows.len() {
             return None;
         }
-        let built = self.build();
+        // A row that cannot be written is the one that is looked at.
+        let built = self.build().map_err(|error| {
+            let change = self.piece.rows.get(self.at);
+            error.about(self.piece.table, change)
+        });
         Some(built.and_then(|statement| self.fits(statement)))
     }
 }

@@ -6,7 +6,8 @@ use router::net::{Moved, NetChange, Updated};
 use router::{Cell, Key, Row};
 
 use super::compose::{Columns, ForeignKeys, RowsKind};
-use super::error::Action;
+use super::error::{Action, ApplyError, RowName};
+use super::sql;
 use super::target_table::{TargetIdentity, TargetTable};
 
 /// Rows of one table to which the same is done.
@@ -204,6 +205,43 @@ impl Piece<'_> {
             RowsKind::Update => Action::Updated,
             RowsKind::Delete => Action::Deleted,
         }
+    }
+}
+
+impl Change<'_> {
+    /// The key of its row, before the change where there was one.
+    pub(super) fn key(&self, table: &TargetTable) -> Option<Key> {
+        match (self.before, self.after, &table.identity) {
+            (Image::Key(key), _, _) => Some(key.clone()),
+            (_, Image::Row(row), TargetIdentity::Key(columns)) => Key::of(row, columns).ok(),
+            (Image::Row(_) | Image::None, _, _) => None,
+        }
+    }
+
+    /// Its row, for the operator; `None` if it cannot be written.
+    pub(super) fn row_name(&self, table: &TargetTable) -> Option<RowName> {
+        let key = self.key(table);
+        let image = match (&key, self.before) {
+            (Some(key), _) => Image::Key(key),
+            (None, Image::None) => self.after,
+            (None, before) => before,
+        };
+        Some(RowName {
+            condition: sql::condition(table, image).ok()?,
+            key: key.and_then(|key| table.readable(&key)),
+        })
+    }
+}
+
+impl ApplyError {
+    /// Names the row of a value that cannot be written.
+    pub(super) fn about(mut self, table: &TargetTable, change: Option<&Change<'_>>) -> Self {
+        if let Self::Value { row, .. } = &mut self {
+            *row = change
+                .and_then(|change| change.row_name(table))
+                .map(Box::new);
+        }
+        self
     }
 }
 

@@ -8,14 +8,13 @@ use std::ops::Range;
 
 use router::Key;
 
+use super::probe;
 use super::rows::failed;
 use crate::apply::compose::RowsKind;
-use crate::apply::error::{ApplyError, Divergence, Found};
+use crate::apply::error::{ApplyError, Divergence, Found, RowName};
 use crate::apply::failure;
 use crate::apply::session::Session;
-use crate::apply::sql;
-use crate::apply::target_table::TargetIdentity;
-use crate::apply::work::{Image, Piece};
+use crate::apply::work::Piece;
 use crate::wire::SqlError;
 
 /// Rows that are looked for one by one; more would keep the operator waiting for the error.
@@ -35,6 +34,9 @@ pub(super) async fn refused(
             source: error,
         };
     };
+    if failure::is_broken_rule(&error) {
+        return probe::refusal(session, pieces, slices, error).await;
+    }
     let Some(found) = failure::difference(&error) else {
         return failed(first, error);
     };
@@ -64,8 +66,10 @@ pub(super) async fn missing(
     divergence(piece, Found::Missing, found.and_then(|(_piece, row)| row))
 }
 
-fn divergence(piece: &Piece<'_>, found: Found, row: Option<Named>) -> ApplyError {
-    let (row, key) = row.map_or((None, None), |Named { row, key }| (Some(row), key));
+fn divergence(piece: &Piece<'_>, found: Found, row: Option<RowName>) -> ApplyError {
+    let (row, key) = row.map_or((None, None), |RowName { condition, key }| {
+        (Some(condition), key)
+    });
     ApplyError::Divergence(Box::new(Divergence {
         table: piece.table.name.clone(),
         action: piece.action(),
@@ -76,20 +80,12 @@ fn divergence(piece: &Piece<'_>, found: Found, row: Option<Named>) -> ApplyError
     }))
 }
 
-/// A row by its key.
-struct Named {
-    /// As a condition.
-    row: String,
-    /// As text.
-    key: Option<Key>,
-}
-
 async fn find<'p, 'a>(
     session: &Session,
     pieces: &'p [Piece<'a>],
     slices: &[(usize, Range<usize>)],
     found: Found,
-) -> Option<(&'p Piece<'a>, Option<Named>)> {
+) -> Option<(&'p Piece<'a>, Option<RowName>)> {
     // Rows that the same statement deletes are in nobody's way.
     let mut deleted: HashSet<(u64, Key)> = HashSet::new();
     let mut looked = 0;
@@ -100,12 +96,7 @@ async fn find<'p, 'a>(
             if looked > LOOKED_FOR_MAX {
                 return None;
             }
-            let key = match (change.before, change.after, &piece.table.identity) {
-                (Image::Key(key), _, _) => Some(key.clone()),
-                (_, Image::Row(row), TargetIdentity::Key(columns)) => Key::of(row, columns).ok(),
-                (Image::Row(_) | Image::None, _, _) => None,
-            };
-            let Some(key) = key else {
+            let Some(key) = change.key(piece.table) else {
                 continue;
             };
             if piece.kind == RowsKind::Delete {
@@ -120,14 +111,9 @@ async fn find<'p, 'a>(
             if wrong == Presence::There && deleted.contains(&(piece.table.id, key.clone())) {
                 continue;
             }
-            let condition = sql::key_condition(piece.table, &key)?;
-            if presence(session, piece, &condition).await? == wrong {
-                let key = piece.table.readable(&key);
-                let named = Named {
-                    row: condition,
-                    key,
-                };
-                return Some((piece, Some(named)));
+            let name = change.row_name(piece.table)?;
+            if presence(session, piece, &name.condition).await? == wrong {
+                return Some((piece, Some(name)));
             }
         }
     }

@@ -94,7 +94,7 @@ async fn statements(session: &Session, piece: &Piece<'_>) -> Result<(), ApplyErr
 }
 
 /// Executes one statement; gives the number of rows that it found.
-async fn execute(
+pub(super) async fn execute(
     session: &Session,
     piece: &Piece<'_>,
     statement: &Statement,
@@ -157,11 +157,13 @@ async fn with_empty_labels(
     if of_labels == statement.empty_labels && others == 0 {
         return Ok(Ok(done.affected_rows));
     }
-    Err(ApplyError::Value {
+    let refused = ApplyError::Value {
         table: piece.table.name.clone(),
         column: "an enumeration".to_owned(),
         why: "a row has one without a label, and the target takes no such row as it is",
-    })
+        row: None,
+    };
+    Err(refused.about(piece.table, piece.rows.get(statement.rows.start)))
 }
 
 /// Codes of warnings: a value that was cut, and what may stand beside it.
@@ -169,7 +171,7 @@ const TRUNCATED: &str = "1265";
 const HARMLESS: [&str; 4] = ["1287", "1681", "3719", "3778"];
 
 /// When the source committed, for the events' headers; now if that is not known.
-fn timestamp_s(end: Option<&WindowEnd>) -> u32 {
+pub(super) fn timestamp_s(end: Option<&WindowEnd>) -> u32 {
     let committed = end
         .and_then(|end| end.commit_time_us)
         .map(|us| us / 1_000_000);

@@ -4,7 +4,7 @@
 //! a row has no key, all its values must be the same bytes: two rows may differ by no more than case
 //! or a trailing space.
 
-use router::{Cell, Key};
+use router::Cell;
 
 use crate::apply::error::ApplyError;
 use crate::apply::field::FieldType;
@@ -13,12 +13,11 @@ use crate::apply::target_table::{Column, Generated, TargetIdentity, TargetTable}
 use crate::apply::work::Image;
 use crate::name::{hex_literal, quote_identifier};
 
-/// The condition that finds the row of a key; `None` if it cannot be written.
-pub(in crate::apply) fn key_condition(table: &TargetTable, key: &Key) -> Option<String> {
-    condition(table, Image::Key(key)).ok()
-}
-
-pub(super) fn condition(table: &TargetTable, image: Image<'_>) -> Result<String, ApplyError> {
+/// The condition that finds the row of an image.
+pub(in crate::apply) fn condition(
+    table: &TargetTable,
+    image: Image<'_>,
+) -> Result<String, ApplyError> {
     let (cells, compare): (Vec<_>, Compare) = match image {
         Image::None => return Ok("FALSE".to_owned()),
         Image::Key(key) => match &table.identity {
@@ -58,6 +57,7 @@ pub(super) fn refused(table: &TargetTable, column: &Column, why: &'static str) -
         table: table.name.clone(),
         column: column.name.clone(),
         why,
+        row: None,
     }
 }
 

@@ -8,6 +8,7 @@ mod log;
 mod markers;
 mod pair;
 mod partial;
+mod refusals;
 mod resuming;
 mod rows;
 mod rows_by_sql;

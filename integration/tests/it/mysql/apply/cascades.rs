@@ -201,8 +201,7 @@ async fn a_cascade_that_the_target_refuses_stops_with_its_table_and_the_reason()
     let error = Box::pin(pair.apply()).await.unwrap_err();
     assert!(!error.is_transient(), "{error:?}");
     assert!(error.to_string().contains("d.a"), "{error}");
-    let refused =
-        matches!(&error, ApplyError::Server { source, .. } if source.code() == Some(1452));
+    let refused = matches!(&error, ApplyError::Refused(why) if why.source.code() == Some(1452));
     assert!(refused, "{error:?}");
     let ids = pair.target.sql_in("d", "SELECT GROUP_CONCAT(id) FROM a");
     assert_eq!(ids.unwrap(), "1,2,3,4", "nothing is committed");
