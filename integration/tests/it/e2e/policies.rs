@@ -145,3 +145,90 @@ async fn each_kind_of_state_has_a_policy_of_its_own() {
         .unwrap()
         .unwrap();
 }
+
+/// A session that speaks the replication protocol.
+async fn walsender(stage: &Stage) -> pgwal::wire::Conn {
+    let replication = [("replication".to_owned(), "database".to_owned())];
+    let url = stage.proxy.url("replicator:secret", DATABASE);
+    let endpoint = url.parse().unwrap();
+    let conn = pgwal::wire::Conn::connect_own(&endpoint, &replication);
+    conn.await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_state_that_cannot_be_carried_is_named_in_the_dry_run_and_in_status() {
+    let stage = Stage::new(14, 17).await;
+    let role = "CREATE ROLE replicator LOGIN REPLICATION PASSWORD 'secret'";
+    stage.source.execute("postgres", role).await.unwrap();
+    stage.stream().await;
+    let clients = [
+        (TEMPORARY, "temporary table"),
+        (
+            "BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT 1; COMMIT",
+            "WITH HOLD cursor",
+        ),
+        ("SELECT 1", ""),
+    ];
+    let mut sessions = Vec::new();
+    for (sql, _) in clients {
+        let client = stage.client().await;
+        client.batch_execute(sql).await.unwrap();
+        sessions.push(client);
+    }
+    let _walsender = walsender(&stage).await;
+    let elsewhere = stage.proxy.url("app:secret", "postgres");
+    let _elsewhere = PgClient::connect(&elsewhere).await.unwrap();
+
+    let said = stage.proxy.cli(&["cutover", "--dry-run"]).await.unwrap();
+    let text = said.to_string();
+    let status = stage.proxy.status().await.unwrap();
+    let listed = status["sessions"]["unmovable"].as_array().unwrap();
+    let expected = [
+        "temporary table",
+        "WITH HOLD cursor",
+        "replication",
+        "another database",
+    ];
+    assert_eq!(listed.len(), expected.len(), "{listed:#?}");
+    for reason in expected {
+        let refuses = format!("refuses the cutover: {reason}");
+        assert!(text.contains(&refuses), "{reason}: {text}");
+        let session = listed.iter().find(|one| one["reasons"][0] == reason);
+        let session = session.unwrap_or_else(|| panic!("{reason}: {listed:#?}"));
+        assert!(session["user"].is_string(), "{session}");
+        assert!(session["age_seconds"].is_number(), "{session}");
+        assert!(session["client"].is_string(), "{session}");
+    }
+    assert_eq!(text.matches(": moves").count(), 1, "{text}");
+}
+
+/// Descriptors of large objects and exported snapshots end with their transaction, so they wait with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ends_with_its_transaction_is_drained_with_it() {
+    let stage = streaming(&[]).await;
+    let (reader, exporter) = (stage.client().await, stage.client().await);
+    reader
+        .batch_execute("BEGIN; SELECT lo_create(4000000); SELECT lo_open(4000000, 262144)")
+        .await
+        .unwrap();
+    exporter
+        .batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pg_export_snapshot()")
+        .await
+        .unwrap();
+    let ends = async {
+        let drains = |status: &Value| status["step"].to_string().contains("draining");
+        let drains = stage.proxy.wait_for("draining", PATIENCE, drains);
+        drains.await.unwrap();
+        reader
+            .batch_execute("SELECT loread(0, 1); ROLLBACK")
+            .await
+            .unwrap();
+        exporter.batch_execute("COMMIT").await.unwrap();
+    };
+    let (said, ()) = tokio::join!(cutover(&stage), ends);
+    assert_eq!(said.code, 0, "{said}");
+    for client in [&reader, &exporter] {
+        let version = client.value("SHOW server_version_num").await.unwrap();
+        assert!(version.starts_with("17"), "{version}");
+    }
+}

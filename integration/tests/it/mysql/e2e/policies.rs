@@ -89,3 +89,53 @@ async fn a_kind_of_state_whose_policy_is_to_end_ends_with_the_servers_own_error(
     assert!(ended.query("SELECT 1").await.is_err());
     moved.query("SELECT 1").await.unwrap();
 }
+
+/// What a session has, and how it is named.
+const UNMOVABLE: [(&str, &str); 5] = [
+    (LOCK, "LOCK TABLES or HANDLER"),
+    ("HANDLER shop.customer OPEN", "LOCK TABLES or HANDLER"),
+    (
+        "CREATE TEMPORARY TABLE shop.mine (id int)",
+        "temporary table",
+    ),
+    ("PREPARE p FROM 'SELECT 1'", "prepared statement"),
+    (
+        "SET character_set_results = utf16",
+        "setting character_set_results",
+    ),
+];
+
+async fn each_unmovable_state(from: Version, to: Version) {
+    let stage = streaming(from, to, &[]).await;
+    let mut sessions = vec![client(&stage).await];
+    for (begin, _) in UNMOVABLE {
+        let session = client(&stage).await;
+        session.execute(begin).await.unwrap();
+        sessions.push(session);
+    }
+    let said = stage.proxy.cli(&["cutover", "--dry-run"]).await.unwrap();
+    let text = said.to_string();
+    let status = stage.proxy.status().await.unwrap();
+    let listed = status["sessions"]["unmovable"].as_array().unwrap();
+    assert_eq!(listed.len(), UNMOVABLE.len(), "{text}\n{listed:#?}");
+    for ((_, reason), session) in UNMOVABLE.iter().zip(listed) {
+        assert_eq!(session["reasons"][0], *reason, "{listed:#?}");
+        assert!(session["age_seconds"].is_number(), "{session}");
+        let refuses = format!("session #{} ", session["id"]);
+        let line = text.lines().find(|line| line.contains(&refuses));
+        let line = line.unwrap_or_else(|| panic!("{refuses}: {text}"));
+        assert!(line.contains("refuses the cutover"), "{line}");
+        assert!(line.contains(reason), "{line}");
+    }
+    assert_eq!(text.matches(": moves").count(), 1, "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_state_that_cannot_be_carried_is_named_in_the_dry_run_and_in_status_on_mysql() {
+    each_unmovable_state(MySql97, MySql97).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_state_that_cannot_be_carried_is_named_in_the_dry_run_and_in_status_on_mariadb() {
+    each_unmovable_state(MariaDb1011, MariaDb118).await;
+}
