@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod contents;
 pub mod sysbench;
 
+mod keys;
 mod options;
 mod process;
 mod template;
@@ -297,7 +298,15 @@ impl MySqlServer {
 
     async fn start_again(&mut self) -> Result<()> {
         ensure!(self.daemon.is_none(), "the server is running already");
-        let mut command = self.version.server()?;
+        let keyed = match self.options.keys {
+            options::Keys::None => None,
+            options::Keys::Own => Some(keys::ready(self.version, &self.dir)?),
+        };
+        let program = keyed.as_ref().and_then(|keyed| keyed.program.as_deref());
+        let mut command = match program {
+            Some(program) => Version::server_at(program),
+            None => self.version.server()?,
+        };
         command
             .arg(format!("--datadir={}", self.data_dir().display()))
             .arg(format!("--socket={}", self.socket().display()))
@@ -306,7 +315,8 @@ impl MySqlServer {
             .arg(format!("--tmpdir={}", self.tmp_dir().display()))
             .arg(format!("--port={}", self.port()))
             .arg(format!("--server-id={}", self.server_id()))
-            .args(self.options.arguments(self.version));
+            .args(self.options.arguments(self.version))
+            .args(keyed.map(|keyed| keyed.arguments).unwrap_or_default());
         let mut daemon = Daemon::spawn(command, &self.dir, &self.log_path())?;
         if let Err(error) = daemon.wait_until_ready(self.port(), PATIENCE).await {
             daemon.kill9();

@@ -267,7 +267,7 @@ pub(super) async fn translated(
     for what in &errors {
         let advice = Advice {
             why: "the target cannot have it",
-            fix: "change it on the source, or exclude it",
+            fix: "do what it says, change the object on the source, or exclude it",
         };
         report.fail(Side::Target, &what.to_string(), advice);
     }

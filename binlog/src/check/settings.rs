@@ -13,7 +13,7 @@ const MUST: [(&str, &str); 1] = [(
 )];
 
 /// They should be equal: new sessions would behave otherwise.
-const NOTICED: [&str; 20] = [
+const NOTICED: [&str; 22] = [
     "sql_mode",
     "time_zone",
     "system_time_zone",
@@ -34,6 +34,8 @@ const NOTICED: [&str; 20] = [
     "mandatory_roles",
     "activate_all_roles_on_login",
     "partial_revokes",
+    "default_table_encryption",
+    "innodb_encrypt_tables",
 ];
 
 /// The target should have as much as the source.

@@ -89,6 +89,46 @@ pub struct Database {
     pub charset: String,
     /// The collation of new tables.
     pub collation: String,
+    /// Whether new tables are encrypted, where a database says so (MySQL 8.0.16 and later).
+    pub encryption: DatabaseEncryption,
+}
+
+/// Whether a database's new tables are encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DatabaseEncryption {
+    /// They are not, or databases say nothing about that.
+    #[default]
+    Off,
+    /// They are.
+    On,
+}
+
+impl DatabaseEncryption {
+    /// The column of `information_schema.SCHEMATA` that tells it.
+    pub(crate) fn column(version: ServerVersion) -> &'static str {
+        if version.is_mysql_at_least(8, 0, 16) {
+            "DEFAULT_ENCRYPTION"
+        } else {
+            "'NO'"
+        }
+    }
+
+    /// What that column says.
+    pub(crate) fn of(text: Option<&str>) -> Self {
+        match text {
+            Some("YES") => Self::On,
+            Some(_) | None => Self::Off,
+        }
+    }
+
+    /// The clause of `ALTER DATABASE`, for a server that has it.
+    pub(crate) fn clause(self, version: ServerVersion) -> &'static str {
+        match self {
+            Self::Off | Self::On if !version.is_mysql_at_least(8, 0, 16) => "",
+            Self::Off => " ENCRYPTION 'N'",
+            Self::On => " ENCRYPTION 'Y'",
+        }
+    }
 }
 
 /// A base table.

@@ -10,7 +10,7 @@ pub(super) use made::Made;
 pub(super) use make::{Makers, make};
 pub(super) use remake::{Remaking, remake};
 
-use super::catalog::Database;
+use super::catalog::{Database, DatabaseEncryption};
 use super::error::SchemaError;
 use crate::name::{QualifiedName, quote_identifier, quote_literal, some_of};
 use crate::wire::SqlConn;
@@ -63,10 +63,11 @@ pub(super) async fn claim(target: &SqlConn, databases: &[Database]) -> Result<()
                 return Err(SchemaError::TargetNotEmpty { objects });
             }
             let undo = format!(
-                "ALTER DATABASE {} CHARACTER SET {} COLLATE {}",
+                "ALTER DATABASE {} CHARACTER SET {} COLLATE {}{}",
                 quote_identifier(name),
                 found.charset,
-                found.collation
+                found.collation,
+                found.encryption.clause(target.version())
             );
             let insert = format!(
                 "INSERT INTO pointsman.undo (statement) VALUES ({})",
@@ -88,8 +89,9 @@ pub(super) async fn claim(target: &SqlConn, databases: &[Database]) -> Result<()
 
 async fn database_on(target: &SqlConn, name: &str) -> Result<Option<Database>, SchemaError> {
     let query = format!(
-        "SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME
+        "SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME, {}
          FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {}",
+        DatabaseEncryption::column(target.version()),
         quote_literal(name)
     );
     let row = target.query_first(&query).await;
@@ -98,6 +100,7 @@ async fn database_on(target: &SqlConn, name: &str) -> Result<Option<Database>, S
         name: name.to_owned(),
         charset: row.text(0).unwrap_or_default().to_owned(),
         collation: row.text(1).unwrap_or_default().to_owned(),
+        encryption: DatabaseEncryption::of(row.text(2)),
     }))
 }
 

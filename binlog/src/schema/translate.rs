@@ -5,6 +5,7 @@
 //! [`Difference`] that says so, and objects whose meaning would change are refused by name.
 
 mod collation;
+mod means;
 mod places;
 mod programs;
 mod to_mariadb;
@@ -26,6 +27,7 @@ use super::sql::{Token, TokenKind, tokens};
 use crate::version::{Flavour, ServerVersion};
 use crate::wire::SqlConn;
 use collation::Mapped;
+use means::Means;
 
 /// The way from one server's words to another's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub struct Translation {
     to: ServerVersion,
     /// The target's collations.
     collations: HashSet<String>,
+    /// What the target lacks otherwise.
+    means: Means,
 }
 
 /// Something that the target has otherwise, or not at all.
@@ -104,13 +108,15 @@ impl Translation {
                 .into_iter()
                 .map(|name| name.to_ascii_lowercase())
                 .collect(),
+            means: Means::default(),
         }
     }
 
     /// The translation between the servers behind two connections.
     ///
     /// # Errors
-    /// The target's collations could not be read.
+    /// The target's collations could not be read, or one of the servers not be asked for what
+    /// definitions need.
     pub async fn between(source: &SqlConn, target: &SqlConn) -> Result<Self, SchemaError> {
         let name = if target.version().is_mariadb_at_least(10, 10, 0) {
             "FULL_COLLATION_NAME"
@@ -122,11 +128,11 @@ impl Translation {
         let rows = target.query(&query).await;
         let rows = rows.map_err(SchemaError::sql(Side::Target, "asking for its collations"))?;
         let names = rows.iter().filter_map(|row| row.text(0));
-        Ok(Self::new(
-            source.version(),
-            target.version(),
-            names.map(ToOwned::to_owned),
-        ))
+        let names = names.map(ToOwned::to_owned);
+        Ok(Self {
+            means: Means::ask(source, target).await?,
+            ..Self::new(source.version(), target.version(), names)
+        })
     }
 
     /// Everything that the target has otherwise or not at all, for the check.
@@ -208,6 +214,7 @@ impl Translation {
             object: &object,
             found,
         };
+        self.means.database(database, self.to, &mut notes);
         let collation = self.nearest_collation(&database.collation, &mut notes);
         (database.charset.clone(), collation)
     }
@@ -247,6 +254,7 @@ impl Translation {
             item.text = self.with_collations(&item.text, &mut notes);
         }
         translated.options = self.with_collations(&translated.options, &mut notes);
+        self.means.table(&translated, &mut notes);
         translated
     }
 
@@ -299,6 +307,7 @@ impl Translation {
             object: &object,
             found,
         };
+        self.means.program(program, &mut notes);
         let mut translated = program.clone();
         let context = &mut translated.context;
         context.collation_connection =

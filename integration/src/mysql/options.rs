@@ -26,6 +26,14 @@ enum Binlog {
     Off,
 }
 
+/// Whether the server has keys to encrypt tables with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Keys {
+    #[default]
+    None,
+    Own,
+}
+
 /// Settings of a server; the default is what most tests want.
 #[derive(Clone, Debug, Default)]
 pub struct MySqlOptions {
@@ -33,6 +41,7 @@ pub struct MySqlOptions {
     commits: Commits,
     gtids: MySqlGtids,
     binlog: Binlog,
+    pub(super) keys: Keys,
 }
 
 impl MySqlOptions {
@@ -55,6 +64,13 @@ impl MySqlOptions {
     #[must_use]
     pub fn without_gtids(mut self) -> Self {
         self.gtids = MySqlGtids::Off;
+        self
+    }
+
+    /// A server that can encrypt tables: MySQL 9.7 with a keyring, MariaDB with keys 1 and 7.
+    #[must_use]
+    pub fn with_keys(mut self) -> Self {
+        self.keys = Keys::Own;
         self
     }
 

@@ -1,7 +1,7 @@
 //! The versions that `fetch.sh` brings, and where their programs are.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -107,12 +107,17 @@ impl Version {
     /// The server's program with what every start needs; it does not refuse root. The kernel ends
     /// it with the thread that starts it.
     pub(super) fn server(self) -> Result<Command> {
+        Ok(Self::server_at(&self.home()?.join("bin/mysqld")))
+    }
+
+    /// The same, with a program of one's own.
+    pub(super) fn server_at(program: &Path) -> Command {
         let mut command = Command::new("setpriv");
         command
             .args(["--pdeathsig=KILL", "--"])
-            .arg(self.home()?.join("bin/mysqld"))
+            .arg(program)
             .arg("--user=root");
-        Ok(command)
+        command
     }
 }
 

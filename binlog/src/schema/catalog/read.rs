@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use router::Side;
 
 use super::{
-    Catalog, Choice, Column, ColumnOrigin, Database, Event, EventStatus, ForeignKey, Index,
-    IndexPart, Nullability, ReferentialAction, Routine, RoutineKind, SYSTEM_DATABASES, Scope,
-    Table, TableFilter, TableKind, Trigger, Uniqueness, Visibility,
+    Catalog, Choice, Column, ColumnOrigin, Database, DatabaseEncryption, Event, EventStatus,
+    ForeignKey, Index, IndexPart, Nullability, ReferentialAction, Routine, RoutineKind,
+    SYSTEM_DATABASES, Scope, Table, TableFilter, TableKind, Trigger, Uniqueness, Visibility,
 };
 use crate::name::{QualifiedName, quote_literal};
 use crate::schema::error::SchemaError;
@@ -82,17 +82,21 @@ impl Reader<'_> {
     }
 
     async fn databases(&self, scope: &Scope) -> Result<(Vec<Database>, Vec<String>), SchemaError> {
-        let sql = "SELECT SCHEMA_NAME, DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME
-                   FROM information_schema.SCHEMATA ORDER BY SCHEMA_NAME";
+        let encryption = DatabaseEncryption::column(self.version);
+        let sql = format!(
+            "SELECT SCHEMA_NAME, DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME, {encryption}
+             FROM information_schema.SCHEMATA ORDER BY SCHEMA_NAME"
+        );
         let mut databases = Vec::new();
         let mut others = Vec::new();
-        for row in self.query("its databases", sql).await? {
+        for row in self.query("its databases", &sql).await? {
             let name = self.word(&row, 0, "a database's name")?;
             if scope.holds(&name) {
                 databases.push(Database {
                     name,
                     charset: self.word(&row, 1, "a database's character set")?,
                     collation: self.word(&row, 2, "a database's collation")?,
+                    encryption: DatabaseEncryption::of(row.text(3)),
                 });
             } else if Scope::All.holds(&name) && !SYSTEM_DATABASES.contains(&name.as_str()) {
                 others.push(name);

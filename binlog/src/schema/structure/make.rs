@@ -16,7 +16,7 @@ use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 use router::Side;
 
-use super::super::catalog::{Catalog, Database};
+use super::super::catalog::{Catalog, Database, DatabaseEncryption};
 use super::super::create_table::{CreateTable, Indexes};
 use super::super::deferred::{Stage, Store};
 use super::super::definitions::Definitions;
@@ -220,9 +220,14 @@ async fn make_database(
 ) -> Result<(), SchemaError> {
     let name = quote_identifier(&database.name);
     let (charset, collation) = translation.database(database, warnings)?;
+    let encryption = match database.encryption {
+        // What the target gives its new databases is kept.
+        DatabaseEncryption::Off => "",
+        DatabaseEncryption::On => database.encryption.clause(target.version()),
+    };
     for statement in [
         format!("CREATE DATABASE IF NOT EXISTS {name}"),
-        format!("ALTER DATABASE {name} CHARACTER SET {charset} COLLATE {collation}"),
+        format!("ALTER DATABASE {name} CHARACTER SET {charset} COLLATE {collation}{encryption}"),
     ] {
         let done = target.execute(&statement).await;
         let what = format!("making database {}", database.name);

@@ -222,21 +222,35 @@ fn check(text: &str, notes: &mut Notes<'_>) -> Option<String> {
 
 /// Options in comments of MySQL 5.7 and later are left out by MariaDB; those of partitions stay.
 fn options(text: &str, notes: &mut Notes<'_>) -> String {
-    let all = tokens(text);
-    let has = |word: &str| all.iter().any(|token| token.is_word(word));
-    if has("ENCRYPTION") {
-        notes.changed("ENCRYPTION is not carried; MariaDB encrypts by its own settings");
+    let mut kept = text.to_owned();
+    for (word, instead) in [
+        (
+            "ENCRYPTION",
+            "ENCRYPTION is not carried; MariaDB encrypts by its own settings",
+        ),
+        (
+            "COMPRESSION",
+            "COMPRESSION is not carried; what MariaDB has instead is PAGE_COMPRESSED",
+        ),
+    ] {
+        if let Some(without) = without_option(&kept, word) {
+            notes.changed(instead);
+            kept = without;
+        }
     }
-    let Some(at) = all.iter().position(|token| token.is_word("COMPRESSION")) else {
-        return text.to_owned();
-    };
-    notes.changed("COMPRESSION is not carried; what MariaDB has instead is PAGE_COMPRESSED");
+    kept
+}
+
+/// The options without one that is a word and a text; `None` if it is not there.
+fn without_option(text: &str, word: &str) -> Option<String> {
+    let all = tokens(text);
+    let at = all.iter().position(|token| token.is_word(word))?;
     let after = all.get(at + 1..).unwrap_or_default();
     let value = after.iter().position(|token| token.kind == TokenKind::Text);
     let rest = value.and_then(|value| after.get(value + 1..));
-    format!(
+    Some(format!(
         "{}{}",
         joined(all.get(..at).unwrap_or_default()),
         joined(rest.unwrap_or_default())
-    )
+    ))
 }

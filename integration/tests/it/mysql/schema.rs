@@ -17,6 +17,7 @@ mod kinds;
 mod loaded;
 mod loading;
 mod many;
+mod means;
 mod ranges;
 mod resume;
 mod rungs;
