@@ -31,7 +31,7 @@
 mod charset;
 mod compose;
 mod convert;
-mod ddl;
+pub(crate) mod ddl;
 mod documents;
 mod encode;
 mod error;

@@ -18,8 +18,10 @@ mod context;
 mod fingerprint;
 mod halves;
 mod intent;
+mod outline;
 mod parse;
 mod scheduled;
+mod search;
 mod words;
 
 use self::parse::{Kind, Parsed, Verb};
@@ -34,6 +36,7 @@ use crate::schema::catalog::Scope;
 use crate::wire::SqlError;
 
 pub(super) use self::intent::carry_out;
+pub(crate) use self::search::Search;
 
 /// A definition statement with its place.
 #[derive(Debug)]
@@ -44,6 +47,8 @@ pub(super) struct Statement {
     scheduled: Option<Scheduled>,
     /// The end of its transaction, and which of the transaction's statements it is.
     place: String,
+    /// What of it may be shown to everybody.
+    outline: Option<String>,
 }
 
 /// What a statement's disappearance in a crash leaves to be told.
@@ -66,6 +71,7 @@ impl Statement {
         Self {
             place: format!("{}#{nth}", committed.file),
             scheduled: scheduled::scheduled(&ddl.sql, &parsed, quotes),
+            outline: outline::outline(&ddl.sql, &parsed, quotes),
             parsed,
             ddl,
         }
@@ -152,10 +158,17 @@ impl Statement {
         }
     }
 
+    /// The outline behind a message; empty if nothing may be shown.
+    fn outlined(&self) -> String {
+        let outline = self.outline.as_ref();
+        outline.map_or_else(String::new, |outline| format!(" [{outline}]"))
+    }
+
     fn error(&self, why: DdlWhy, source: Option<SqlError>) -> ApplyError {
         ApplyError::Ddl(Box::new(DdlError {
             kind: self.parsed.shown.clone(),
             position: self.place.clone(),
+            outline: self.outlined(),
             statement: self.ddl.sql.clone(),
             why,
             source,

@@ -286,12 +286,14 @@ impl fmt::Display for Found {
 
 /// A definition statement of the source that cannot be carried out on the target.
 #[derive(Debug, Error)]
-#[error("the source's {kind} behind {position} {why}")]
+#[error("the source's {kind} behind {position}{outline} {why}")]
 pub struct DdlError {
     /// What kind of statement on which object, in words: `ALTER TABLE shop.users`.
     pub kind: String,
     /// The end of the statement in the source's log.
     pub position: String,
+    /// The statement without its values, in brackets; empty where nothing of it may be shown.
+    pub outline: String,
     /// The statement: for the operator alone.
     pub statement: String,
     /// Why not.

@@ -26,8 +26,10 @@
 mod again;
 mod records;
 mod steps;
+mod vanished;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -36,7 +38,7 @@ use router::Side;
 use thiserror::Error;
 use tokio::sync::watch;
 
-use super::catalog::{Catalog, Drift, Scope, TableFilter};
+use super::catalog::{Catalog, Scope, TableFilter};
 use super::error::SchemaError;
 pub use super::identity::ServerIdentity;
 use super::patience::LockPatience;
@@ -44,6 +46,7 @@ use crate::copy::{CopyError, CopyProgress};
 use crate::name::some_of;
 use crate::position::Position;
 use crate::wire::{Endpoint, SqlConn};
+pub use vanished::Vanished;
 
 /// How to make the initial copy.
 #[derive(Debug, Clone)]
@@ -60,6 +63,8 @@ pub struct InitialOptions {
     pub bytes_per_second: Option<u64>,
     /// Tables larger than this are read in ranges.
     pub range_bytes: u64,
+    /// Where files may be put while the source's log is searched.
+    pub folder: PathBuf,
 }
 
 impl InitialOptions {
@@ -73,6 +78,7 @@ impl InitialOptions {
             workers: 4,
             bytes_per_second: None,
             range_bytes: 64 << 20,
+            folder: std::env::temp_dir(),
         }
     }
 
@@ -169,7 +175,7 @@ pub enum InitialError {
     Copy(#[from] CopyError),
     /// The source's tables changed while the copy ran.
     #[error("the source's schema changed during the copy: {}; `abort` and start again", some_of(.0))]
-    Drift(Vec<Drift>),
+    Drift(Vec<Vanished>),
     /// The source's definitions changed again and again while the snapshot was taken.
     #[error(
         "the source's definitions change all the time, so no snapshot could be taken between two \

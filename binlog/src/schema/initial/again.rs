@@ -7,11 +7,12 @@ use std::sync::Arc;
 use futures_util::future::try_join_all;
 use router::Side;
 
-use super::super::catalog::{Catalog, Drift};
+use super::super::catalog::Catalog;
 use super::super::deferred::is_referred_to;
 use super::super::definitions::Definitions;
 use super::super::error::SchemaError;
 use super::super::structure::{self, Made, Remaking};
+use super::records::Record;
 use super::steps::Ground;
 use super::{InitialCopy, InitialError, InitialStep};
 use crate::copy::snapshot::{self, SnapshotOptions};
@@ -116,7 +117,16 @@ impl InitialCopy {
         seen: &Seen,
     ) -> Result<(), InitialError> {
         let made = Made::read(ground.target).await?;
-        let remaking = remaking(ground, seen, &made).await?;
+        let remaking = match remaking(ground, seen, &made).await? {
+            Remade::As(remaking) => remaking,
+            Remade::Unclear(gone) => {
+                let start = Record::read(ground.target).await?.start();
+                let from = start.map(|start| start.position);
+                let until = seen.snapshot.start();
+                let gone = self.find_vanished(gone, from, until).await;
+                return Err(InitialError::Drift(gone));
+            }
+        };
         if remaking.changed.is_empty() && remaking.dropped.is_empty() {
             return Ok(());
         }
@@ -146,6 +156,13 @@ impl InitialCopy {
     }
 }
 
+/// What there is to do with tables that differ.
+enum Remade<'a> {
+    As(Remaking<'a>),
+    /// Nobody can tell, since these are gone.
+    Unclear(Vec<QualifiedName>),
+}
+
 /// What differs from when the tables were made.
 ///
 /// New tables come through the stream, like everything that is done to tables that are copied. But
@@ -155,7 +172,7 @@ async fn remaking<'a>(
     ground: &Ground<'_>,
     seen: &'a Seen,
     made: &Made,
-) -> Result<Remaking<'a>, InitialError> {
+) -> Result<Remade<'a>, InitialError> {
     let copied: HashSet<QualifiedName> = copy::copied_tables(ground.target)
         .await?
         .into_iter()
@@ -177,8 +194,7 @@ async fn remaking<'a>(
         let may_be_new_name = moved.iter().any(|table| is_new(table));
         // Whose rows did its cascades change?
         if may_be_new_name || is_referred_to(ground.target, &remaking.dropped).await? {
-            let gone = remaking.dropped.into_iter().map(Drift::TableVanished);
-            return Err(InitialError::Drift(gone.collect()));
+            return Ok(Remade::Unclear(remaking.dropped));
         }
     }
     for table in &seen.definitions.tables {
@@ -189,5 +205,5 @@ async fn remaking<'a>(
             remaking.changed.push(table);
         }
     }
-    Ok(remaking)
+    Ok(Remade::As(remaking))
 }

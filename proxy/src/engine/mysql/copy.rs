@@ -106,6 +106,7 @@ fn options(config: &Config, id: &str) -> InitialOptions {
         },
         workers: copy.workers,
         bytes_per_second: copy.bandwidth_limit.map(|limit| limit.0),
+        folder: config.spool.dir.clone(),
         ..InitialOptions::new(id)
     }
 }

@@ -136,7 +136,9 @@ async fn a_new_name_stops(version: Version) {
     let change = "RENAME TABLE t1 TO t1_old;";
     let error = copied_around(&pair, change).await.unwrap_err();
     let told = words(&error);
-    assert!(told.contains("shop.t1 was dropped or renamed"), "{told}");
+    let named = "shop.t1 was dropped or renamed by RENAME TABLE shop.t1 behind ";
+    assert!(told.contains(named), "{told}");
+    assert!(told.contains("#1 [RENAME TABLE t1 TO t1_old]"), "{told}");
     assert!(told.contains("abort"), "{told}");
     assert!(!error.may_pass());
 }
