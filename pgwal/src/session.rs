@@ -10,7 +10,9 @@
 //! Nothing here is durable. A client whose relay dies is cut off, and connects again.
 
 mod advisory;
+mod cached_plan;
 mod cancel;
+mod columns;
 mod fatal;
 mod limits;
 mod login;
@@ -35,6 +37,7 @@ mod statements;
 mod threads;
 mod tls;
 mod twin;
+mod type_names;
 mod users;
 mod verifiers;
 

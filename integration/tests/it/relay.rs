@@ -1,5 +1,6 @@
 //! The relay of client bytes in front of real servers.
 
+mod changed_results;
 mod conversations;
 mod house;
 mod locks;

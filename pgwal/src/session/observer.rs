@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use router::Side;
+use tokio_postgres::types::ToSql;
 
 use super::advisory::{Lock, LockRow};
 use super::question::KNOWN_SETTINGS;
 use super::relay::Relay;
 use super::sequences::{self, CLOSE, INSTALL_QUESTION, REMOVE};
+use super::type_names::{TypeName, TypeNames};
 use crate::wire::SqlConn;
 
 /// The locks of all sessions in this database. Whose they are is looked up here: most servers have
@@ -37,6 +39,12 @@ pub(super) struct Observer {
 /// Why nothing is known; for the log and the list of sessions.
 #[derive(Debug)]
 pub(super) struct Unknown(String);
+
+impl Unknown {
+    pub(super) fn new(reason: &str) -> Self {
+        Self(reason.to_owned())
+    }
+}
 
 impl fmt::Display for Unknown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -79,20 +87,51 @@ impl Observer {
         pids.map_err(|error| Unknown(error.to_string()))
     }
 
+    /// The names of these types, of those that there are.
+    pub(super) async fn type_names(
+        &self,
+        relay: &Relay,
+        side: Side,
+        types: Vec<u32>,
+    ) -> Result<Vec<(u32, TypeName)>, Unknown> {
+        let question = TypeNames::question();
+        let rows = self.ask_with(relay, side, question, &[&types]).await?;
+        let names = rows.into_iter().map(|row| {
+            let failed = |error: tokio_postgres::Error| Unknown(error.to_string());
+            let number: i64 = row.try_get(0).map_err(failed)?;
+            let number = u32::try_from(number).map_err(|_bad| Unknown::new("a bad type"))?;
+            let (schema, name) = (row.try_get(1), row.try_get(2));
+            let is_array = row.try_get(3).map_err(failed)?;
+            let name = TypeName::new(schema.map_err(failed)?, name.map_err(failed)?, is_array);
+            Ok((number, name))
+        });
+        names.collect()
+    }
+
     async fn ask(
         &self,
         relay: &Relay,
         side: Side,
         sql: &str,
     ) -> Result<Vec<tokio_postgres::Row>, Unknown> {
+        self.ask_with(relay, side, sql, &[]).await
+    }
+
+    async fn ask_with(
+        &self,
+        relay: &Relay,
+        side: Side,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<tokio_postgres::Row>, Unknown> {
         let kept = self.open(side);
         if let Some(kept) = kept
-            && let Ok(rows) = kept.query(sql, &[]).await
+            && let Ok(rows) = kept.query(sql, parameters).await
         {
             return Ok(rows);
         }
         let connection = self.connect(relay, side).await?;
-        let rows = connection.query(sql, &[]).await;
+        let rows = connection.query(sql, parameters).await;
         rows.map_err(|error| Unknown(error.to_string()))
     }
 

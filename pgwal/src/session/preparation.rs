@@ -1,6 +1,7 @@
 //! Preparing a twin while its client is served on.
 
 use std::fmt;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
@@ -9,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 
 use super::limits::TWIN_TIMEOUT;
+use super::relay::Relay;
 use super::state::{Replay, Unmovable};
 use super::twin::Twin;
 use crate::wire::{Credential, Endpoint};
@@ -21,7 +23,7 @@ pub(super) struct Plan {
     pub(super) parameters: Vec<(String, String)>,
     pub(super) credential: Credential,
     pub(super) replay: Replay,
-    pub(super) carry_token: String,
+    pub(super) relay: Arc<Relay>,
     /// The twin that stands already.
     pub(super) twin: Option<Twin>,
 }
@@ -88,7 +90,7 @@ impl Plan {
                 Twin::open(self.side, &self.endpoint, &self.parameters, self.credential).await?
             }
         };
-        match twin.bring_to(&self.replay, &self.carry_token).await {
+        match twin.bring_to(&self.replay, &self.relay).await {
             Ok(()) => Ok(twin),
             Err(reason) => {
                 twin.conn.close().await;

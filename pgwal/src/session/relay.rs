@@ -24,6 +24,7 @@ use super::startup::Startup;
 use super::state::{Unmovable, is_custom_setting, is_setting};
 use super::threads::Threads;
 use super::tls::ListenerTls;
+use super::type_names::TypeNames;
 use super::users::Users;
 use super::verifiers::{DEFAULT_QUERY, Verifiers};
 use crate::wire::Endpoint;
@@ -89,6 +90,7 @@ pub struct Relay {
     pub(super) cancel_keys: CancelKeys,
     pub(super) verifiers: Verifiers,
     observer: Observer,
+    pub(super) type_names: TypeNames,
     /// Whether values of sequences can be carried to the side that does not serve.
     carrying: Mutex<Carrying>,
     /// What opens the function that carries them.
@@ -162,6 +164,7 @@ impl Relay {
             cancel_keys: CancelKeys::default(),
             verifiers: Verifiers::default(),
             observer: Observer::default(),
+            type_names: TypeNames::default(),
             carrying: Mutex::default(),
             carry_token,
             twins: Mutex::default(),
@@ -487,6 +490,11 @@ impl Relay {
         }
     }
 
+    /// Who asks about all sessions at once.
+    pub(super) fn observer(&self) -> &Observer {
+        &self.observer
+    }
+
     /// What opens the function that carries values of sequences.
     pub(super) fn carry_token(&self) -> &str {
         &self.carry_token
@@ -494,6 +502,7 @@ impl Relay {
 
     /// Takes away what twins needed on the side that they were on.
     async fn uninstall(&self) {
+        self.type_names.forget();
         let before = std::mem::take(&mut *self.carrying.lock());
         if before != Carrying::Absent {
             for side in [Side::Target, Side::Source] {

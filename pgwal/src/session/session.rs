@@ -24,6 +24,7 @@ use super::state::{self, Reading, Unmovable};
 use super::twin::Twin;
 use crate::wire::{Credential, Socket, backend, frontend};
 
+mod describe;
 mod hold;
 
 /// Who the client is: what it takes to log in again as the same.
@@ -263,7 +264,7 @@ impl Session {
             parameters: self.relay.parameters_for(side, &self.identity.startup),
             credential: self.identity.credential.clone(),
             replay: self.reading.replay.clone(),
-            carry_token: self.relay.carry_token().to_owned(),
+            relay: Arc::clone(&self.relay),
             twin: self.twin.take(),
         })
     }
@@ -326,6 +327,7 @@ impl Session {
                     ..Reading::default()
                 },
             };
+            self.describe_statements().await?;
             if !self.reading.unmovable.is_empty() {
                 // Its reason may go without a trace in what a look compares.
                 self.pump.read_whole_next();

@@ -6,6 +6,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use super::columns::Statement;
 use super::limits::STATEMENT_BYTES_MAX;
 use super::sequences::Current;
 use super::sql_prepare::replayable;
@@ -97,15 +98,25 @@ impl fmt::Display for Unmovable {
 pub(super) struct Replay {
     /// Settings in an order that works: the encoding first, the session's user and the role last.
     pub(super) settings: Vec<(Bytes, Bytes)>,
-    /// Bodies of Parse messages of named statements.
-    pub(super) statements: Vec<Bytes>,
-    /// Bodies of Parse messages that hold one `PREPARE` each.
-    pub(super) sql_prepares: Vec<Bytes>,
+    /// Named statements of the protocol.
+    pub(super) statements: Vec<Statement>,
+    /// Statements that `PREPARE` made.
+    pub(super) sql_prepares: Vec<Statement>,
     /// What `currval()` says, that of `lastval()` last.
     pub(super) sequences: Vec<Current>,
 }
 
 impl Replay {
+    /// All prepared statements.
+    pub(super) fn prepared(&self) -> impl Iterator<Item = &Statement> {
+        self.statements.iter().chain(&self.sql_prepares)
+    }
+
+    /// As [`Replay::prepared`].
+    pub(super) fn prepared_mut(&mut self) -> impl Iterator<Item = &mut Statement> {
+        self.statements.iter_mut().chain(&mut self.sql_prepares)
+    }
+
     /// Whether another one is the same but for what `currval()` and `lastval()` say.
     pub(super) fn differs_in_sequences_alone(&self, other: &Self) -> bool {
         self != &Self::default()
@@ -173,13 +184,13 @@ pub(super) fn read(
                 authorization = Some((Bytes::from_static(b"session_authorization"), value));
             }
             (PREPARED, Some(text)) => match statements.named(name, &text) {
-                Some(body) => {
+                Some(statement) => {
                     existing.push(name.clone());
-                    reading.replay.statements.push(body.clone());
+                    reading.replay.statements.push(statement);
                 }
                 None => reading.add(Unmovable::PreparedStatement),
             },
-            (PREPARED_BY_SQL, text) => reading.add_sql_prepare(text.as_deref()),
+            (PREPARED_BY_SQL, text) => reading.add_sql_prepare(name, text.as_deref()),
             (LISTEN, _) => reading.channels.push(name.clone()),
             (TEMPORARY, _) => reading.add(Unmovable::TemporaryTable),
             (CURSOR, _) => reading.add(Unmovable::HeldCursor),
@@ -210,11 +221,16 @@ impl Reading {
         }
     }
 
-    fn add_sql_prepare(&mut self, text: Option<&[u8]>) {
-        let kept: usize = self.replay.sql_prepares.iter().map(Bytes::len).sum();
+    fn add_sql_prepare(&mut self, name: &Bytes, text: Option<&[u8]>) {
+        let prepares = &self.replay.sql_prepares;
+        let kept: usize = prepares.iter().map(|one| one.parse.len()).sum();
         match text.and_then(replayable) {
-            Some(body) if kept + body.len() <= STATEMENT_BYTES_MAX => {
-                self.replay.sql_prepares.push(body);
+            Some(parse) if kept + parse.len() <= STATEMENT_BYTES_MAX => {
+                self.replay.sql_prepares.push(Statement {
+                    name: name.clone(),
+                    parse,
+                    columns: None,
+                });
             }
             Some(_) | None => self.add(Unmovable::PreparedStatement),
         }

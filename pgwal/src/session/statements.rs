@@ -8,13 +8,15 @@ use std::collections::HashMap;
 
 use bytes::{Bytes, BytesMut};
 
+use super::cached_plan;
+use super::columns::{Columns, Statement};
 use super::limits::{STATEMENT_BYTES_MAX, UNNAMED_BYTES_MAX};
 use crate::wire::Fields;
 
 /// The Parse messages of one session.
 #[derive(Debug, Default)]
 pub(super) struct Statements {
-    named: HashMap<Bytes, Bytes>,
+    named: HashMap<Bytes, Named>,
     named_bytes: usize,
     /// The body of the last unnamed Parse; the buffer is reused.
     unnamed: BytesMut,
@@ -24,6 +26,15 @@ pub(super) struct Statements {
     /// A Parse that came in pieces.
     partial: BytesMut,
     missing: usize,
+}
+
+/// What is kept of a named statement.
+#[derive(Debug)]
+struct Named {
+    /// The body of its Parse.
+    parse: Bytes,
+    /// What it gives, once that was asked. It never changes: the server sees to that.
+    columns: Option<Columns>,
 }
 
 /// What is known of the unnamed statement.
@@ -91,12 +102,15 @@ impl Statements {
             return;
         };
         if let Some(former) = self.named.remove(name) {
-            self.named_bytes -= former.len();
+            self.named_bytes -= former.parse.len();
         }
         if self.named_bytes + body.len() <= STATEMENT_BYTES_MAX {
             self.named_bytes += body.len();
-            self.named
-                .insert(Bytes::copy_from_slice(name), Bytes::copy_from_slice(body));
+            let kept = Named {
+                parse: Bytes::copy_from_slice(body),
+                columns: None,
+            };
+            self.named.insert(Bytes::copy_from_slice(name), kept);
         }
     }
 
@@ -110,7 +124,7 @@ impl Statements {
             Some(name) => {
                 self.changed = true;
                 if let Some(closed) = self.named.remove(name) {
-                    self.named_bytes -= closed.len();
+                    self.named_bytes -= closed.parse.len();
                 }
             }
             None => {}
@@ -133,12 +147,24 @@ impl Statements {
         self.unnamed_kept
     }
 
-    /// The Parse of a named statement whose text is still this one.
-    pub(super) fn named(&self, name: &[u8], text: &[u8]) -> Option<&Bytes> {
-        let body = self.named.get(name)?;
-        let mut fields = Fields::new(body);
+    /// A named statement whose text is still this one, or which the server refuses in its place.
+    pub(super) fn named(&self, name: &[u8], text: &[u8]) -> Option<Statement> {
+        let (name, kept) = self.named.get_key_value(name)?;
+        let mut fields = Fields::new(&kept.parse);
         fields.string().ok()?;
-        (fields.string().ok()? == text).then_some(body)
+        let is_same = fields.string().ok()? == text || text == cached_plan::TEXT.as_bytes();
+        is_same.then(|| Statement {
+            name: name.clone(),
+            parse: kept.parse.clone(),
+            columns: kept.columns,
+        })
+    }
+
+    /// Keeps what a named statement gives.
+    pub(super) fn note_columns(&mut self, name: &[u8], columns: Columns) {
+        if let Some(kept) = self.named.get_mut(name) {
+            kept.columns = Some(columns);
+        }
     }
 
     /// Whether a named one was parsed or closed since [`Statements::retain`].
@@ -150,7 +176,7 @@ impl Statements {
     pub(super) fn retain(&mut self, exists: impl Fn(&[u8]) -> bool) {
         self.changed = false;
         self.named.retain(|name, _| exists(name));
-        self.named_bytes = self.named.values().map(Bytes::len).sum();
+        self.named_bytes = self.named.values().map(|kept| kept.parse.len()).sum();
     }
 }
 

@@ -7,8 +7,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 use router::Side;
 
 use super::advisory::{self, HeldLock};
+use super::cached_plan::{self, Changed};
+use super::columns::{self, Described};
 use super::question::bind;
 use super::registry::LegKey;
+use super::relay::Relay;
 use super::sequences::{CARRY, CARRY_BEGIN, Current};
 use super::state::{Replay, Unmovable};
 use crate::wire::{Conn, Credential, Endpoint, Fields, Message, ServerError, WireError, frontend};
@@ -107,17 +110,19 @@ impl Twin {
     pub(super) async fn bring_to(
         &mut self,
         replay: &Replay,
-        carry_token: &str,
+        relay: &Relay,
     ) -> Result<(), Unmovable> {
         let broken = |error: WireError| Unmovable::NotLetIn(error.to_string());
         if self.applied == *replay {
             return Ok(());
         }
+        let carry_token = relay.carry_token();
         let known = std::mem::take(&mut self.applied);
         let mut steps: Vec<Step<'_>> = Vec::new();
         let mut sequences = replay.sequences.as_slice();
         let further;
-        if known.differs_in_sequences_alone(replay) {
+        let is_same_but_for_sequences = known.differs_in_sequences_alone(replay);
+        if is_same_but_for_sequences {
             // Of a session that works on this is what changes all the time.
             further = replay.sequences_beyond(&known);
             match &further {
@@ -135,8 +140,10 @@ impl Twin {
                     .iter()
                     .map(|(name, value)| Step::Setting(name, value)),
             );
-            steps.extend(replay.statements.iter().map(Step::Statement));
-            steps.extend(replay.sql_prepares.iter().map(Step::SqlPrepare));
+            let named = replay.statements.iter();
+            steps.extend(named.map(|one| Step::Statement(&one.parse)));
+            let by_sql = replay.sql_prepares.iter();
+            steps.extend(by_sql.map(|one| Step::SqlPrepare(&one.parse)));
         }
         if !sequences.is_empty() {
             steps.push(Step::Run(CARRY_BEGIN));
@@ -158,8 +165,72 @@ impl Twin {
         if let Some(reason) = failed {
             return Err(reason);
         }
+        if !is_same_but_for_sequences {
+            self.compare_columns(replay, relay).await?;
+        }
         self.applied = replay.clone();
         Ok(())
+    }
+
+    /// Has the server refuse those statements that give something else here than the client was
+    /// told.
+    async fn compare_columns(&mut self, replay: &Replay, relay: &Relay) -> Result<(), Unmovable> {
+        let broken = |error: WireError| Unmovable::NotLetIn(error.to_string());
+        if replay.prepared().next().is_none() {
+            return Ok(());
+        }
+        let names = replay.prepared().map(|one| &one.name);
+        let answers = self.describe(names).await.map_err(broken)?;
+        let types = answers.iter().flatten().flat_map(Described::named_types);
+        let types = relay.type_names.of(relay, self.side, types.collect()).await;
+        let types = types.map_err(|error| Unmovable::NotLetIn(error.to_string()))?;
+        let mut changed = Vec::new();
+        for (statement, answer) in replay.prepared().zip(answers) {
+            let described = answer.map_err(|_refused| Unmovable::PreparedStatement)?;
+            let columns = described.columns(&types);
+            if columns.is_none() || columns != statement.columns {
+                changed.push(Changed {
+                    name: &statement.name,
+                    described,
+                });
+            }
+        }
+        if changed.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(
+            side = %self.side,
+            count = changed.len(),
+            "prepared statements of a session give other columns on this server"
+        );
+        cached_plan::refuse(self, &changed).await
+    }
+
+    /// What the server says of these statements, one after the other.
+    pub(super) async fn describe(
+        &mut self,
+        names: impl Iterator<Item = &Bytes>,
+    ) -> Result<Vec<Result<Described, Box<ServerError>>>, WireError> {
+        let mut answers = Vec::new();
+        let names: Vec<&Bytes> = names.collect();
+        for names in names.chunks(columns::AT_ONCE) {
+            let question = columns::question(names.iter().copied());
+            self.conn.out().extend_from_slice(&question);
+            self.conn.flush().await?;
+            for _name in names {
+                let mut answer = columns::Answer::default();
+                loop {
+                    let message = self.conn.read_message().await?;
+                    match message.tag {
+                        b'S' => self.conn.note_parameter(&message.body)?,
+                        b'Z' => break,
+                        _part => answer.take(message)?,
+                    }
+                }
+                answers.push(answer.end());
+            }
+        }
+        Ok(answers)
     }
 
     /// Gives it what it may have only inside a hold.
@@ -326,14 +397,14 @@ fn listen(channel: &[u8]) -> BytesMut {
     body
 }
 
-fn put_message(tag: u8, body: &[u8], out: &mut BytesMut) {
+pub(super) fn put_message(tag: u8, body: &[u8], out: &mut BytesMut) {
     out.put_u8(tag);
     out.put_i32(i32::try_from(body.len() + 4).unwrap_or(i32::MAX));
     out.put_slice(body);
 }
 
 /// Reads up to `ReadyForQuery`; the error that came before it, if one did.
-async fn read_to_ready(conn: &mut Conn) -> Result<Option<ServerError>, WireError> {
+pub(super) async fn read_to_ready(conn: &mut Conn) -> Result<Option<ServerError>, WireError> {
     let mut failed = None;
     loop {
         let Message { tag, body } = conn.read_message().await?;

@@ -7,14 +7,16 @@ use tokio::time::timeout;
 
 use super::super::advisory::{self, HeldLock, Lock};
 use super::super::cancel;
+use super::super::columns::{self, Described};
 use super::super::fatal::Fatal;
 use super::super::limits::{ASK_GRACE, ASK_TIMEOUT};
 use super::super::question;
+use super::super::registry::LegKey;
 use super::super::relay::Relay;
 use super::super::sequences::{self, Current};
 use super::Pump;
 use crate::wire::limits::{MESSAGE_BYTES_MAX, READ_CHUNK_BYTES};
-use crate::wire::{Message, ServerError, backend, frame, frontend};
+use crate::wire::{FieldError, Message, ServerError, backend, frame, frontend};
 
 /// Most bytes of an answer to a question of ours.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -127,6 +129,37 @@ impl Pump {
         self.ask(relay, &nothing).await.map(|_answer| ())
     }
 
+    /// Asks what these statements give.
+    pub(in crate::session) async fn describe(
+        &mut self,
+        relay: &Relay,
+        names: &[Bytes],
+    ) -> Result<Vec<Result<Described, Box<ServerError>>>, Fatal> {
+        let mut answers = Vec::with_capacity(names.len());
+        for names in names.chunks(columns::AT_ONCE) {
+            let leg = self.entry.legs.lock().current.clone();
+            let exchange = self.describe_each(names);
+            answers.extend(in_time(relay, &leg, exchange).await?);
+        }
+        Ok(answers)
+    }
+
+    async fn describe_each(
+        &mut self,
+        names: &[Bytes],
+    ) -> Result<Vec<Result<Described, Box<ServerError>>>, Fatal> {
+        self.send(&columns::question(names)).await?;
+        let mut answers = Vec::with_capacity(names.len());
+        for _name in names {
+            let mut answer = columns::Answer::default();
+            while let Some(message) = self.next_of_answer().await? {
+                answer.take(message).map_err(malformed)?;
+            }
+            answers.push(answer.end());
+        }
+        Ok(answers)
+    }
+
     /// Drops the kept question from the server.
     pub(in crate::session) async fn withdraw_question(
         &mut self,
@@ -159,27 +192,11 @@ impl Pump {
         count: usize,
     ) -> Result<Vec<Answer>, Fatal> {
         let leg = self.entry.legs.lock().current.clone();
-        let mut exchange = Box::pin(self.exchange(questions, count));
-        if let Ok(answers) = timeout(ASK_TIMEOUT, &mut exchange).await {
-            return answers;
-        }
-        cancel::send(relay, &leg).await;
-        match timeout(ASK_GRACE, exchange).await {
-            Ok(answers) => answers,
-            Err(_elapsed) => Err(Fatal::new(
-                "57P01",
-                "the server does not answer while the session is moved",
-            )),
-        }
+        in_time(relay, &leg, self.exchange(questions, count)).await
     }
 
     async fn exchange(&mut self, questions: &BytesMut, count: usize) -> Result<Vec<Answer>, Fatal> {
-        let server = &mut self.server;
-        let sent = async {
-            server.write_all(questions).await?;
-            server.flush().await
-        };
-        sent.await.map_err(|_gone| Fatal::ServerGone)?;
+        self.send(questions).await?;
         let mut answers = Vec::with_capacity(count);
         for _question in 0..count {
             answers.push(self.read_answer().await?);
@@ -187,14 +204,21 @@ impl Pump {
         Ok(answers)
     }
 
+    async fn send(&mut self, questions: &BytesMut) -> Result<(), Fatal> {
+        let server = &mut self.server;
+        let sent = async {
+            server.write_all(questions).await?;
+            server.flush().await
+        };
+        sent.await.map_err(|_gone| Fatal::ServerGone)
+    }
+
     /// Reads what comes up to `ReadyForQuery`.
     async fn read_answer(&mut self) -> Result<Answer, Fatal> {
         let mut rows = Vec::new();
         let mut bytes = 0;
         let mut refusal = None;
-        loop {
-            let message = self.next_from_server().await?;
-            let malformed = |_bad| Fatal::protocol("the server sent a message that cannot be read");
+        while let Some(message) = self.next_of_answer().await? {
             match message.tag {
                 b'D' => {
                     bytes += message.body.len();
@@ -205,10 +229,25 @@ impl Pump {
                 }
                 b'E' => {
                     let error = ServerError::parse(message.body).map_err(malformed)?;
+                    refusal = Some(Box::new(error));
+                }
+                _of_no_interest => {}
+            }
+        }
+        Ok(refusal.map_or(Ok(rows), Err))
+    }
+
+    /// The next message of an answer to us; none at its end. What is for the client goes there.
+    async fn next_of_answer(&mut self) -> Result<Option<Message>, Fatal> {
+        loop {
+            let message = self.next_from_server().await?;
+            match message.tag {
+                b'E' => {
+                    let error = ServerError::parse(message.body.clone()).map_err(malformed)?;
                     if error.severity != "ERROR" {
                         return Err(Fatal::Server(error.body));
                     }
-                    refusal = Some(Box::new(error));
+                    return Ok(Some(message));
                 }
                 b'A' => {
                     let mut body = BytesMut::from(message.body);
@@ -221,8 +260,8 @@ impl Pump {
                     self.note_parameter(&message.body);
                     backend::raw(b'S', &message.body, &mut self.down.backlog);
                 }
-                b'Z' => return Ok(refusal.map_or(Ok(rows), Err)),
-                _of_no_interest => {}
+                b'Z' => return Ok(None),
+                _part => return Ok(Some(message)),
             }
         }
     }
@@ -242,6 +281,30 @@ impl Pump {
             }
         }
     }
+}
+
+/// Waits for an exchange; one that takes too long is cancelled.
+async fn in_time<T>(
+    relay: &Relay,
+    leg: &LegKey,
+    exchange: impl Future<Output = Result<T, Fatal>>,
+) -> Result<T, Fatal> {
+    let mut exchange = Box::pin(exchange);
+    if let Ok(answers) = timeout(ASK_TIMEOUT, &mut exchange).await {
+        return answers;
+    }
+    cancel::send(relay, leg).await;
+    match timeout(ASK_GRACE, exchange).await {
+        Ok(answers) => answers,
+        Err(_elapsed) => Err(Fatal::new(
+            "57P01",
+            "the server does not answer while the session is moved",
+        )),
+    }
+}
+
+fn malformed(_bad: FieldError) -> Fatal {
+    Fatal::protocol("the server sent a message that cannot be read")
 }
 
 /// The one value of a look's answer.
