@@ -6,6 +6,7 @@
 
 mod collation;
 mod means;
+mod merged;
 mod places;
 mod programs;
 mod to_mariadb;
@@ -244,6 +245,7 @@ impl Translation {
         self.vectors(table, &mut notes);
         let mut translated = table.clone();
         translated.options = places::without(&table.options, &mut notes);
+        translated.options = merged::in_full(&translated.options, &table.name.schema);
         if self.from.flavour != self.to.flavour {
             translated = match self.to.flavour {
                 Flavour::MySql => to_mysql::table(&translated, &mut notes),

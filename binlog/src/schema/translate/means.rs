@@ -21,6 +21,8 @@ pub(super) struct Means {
     /// Time zones of the source's events that the target does not know.
     unknown_zones: HashSet<String>,
     keys: Keys,
+    /// The target's engines in capitals; none if they are not known.
+    engines: HashSet<String>,
     /// Spatial reference systems of the source that are not the target's.
     systems: BTreeMap<u32, OtherSystem>,
 }
@@ -66,6 +68,7 @@ impl Means {
         Ok(Self {
             unknown_zones: unknown_zones(source, target).await?,
             keys: keys(target).await?,
+            engines: engines(target).await?,
             systems: systems(source, target).await?,
         })
     }
@@ -102,9 +105,22 @@ impl Means {
     /// Refuses a table that the target could not encrypt, or whose geometries mean something else
     /// there. The definition is in the target's words.
     pub(super) fn table(&self, table: &CreateTable, notes: &mut Notes<'_>) {
+        self.engine(table, notes);
         self.encryption(table, notes);
         if !self.systems.is_empty() {
             self.geometries(table, notes);
+        }
+    }
+
+    /// Only tables that are left out of the copy have other engines than InnoDB.
+    fn engine(&self, table: &CreateTable, notes: &mut Notes<'_>) {
+        let Some(engine) = option(&table.options, "ENGINE") else {
+            return;
+        };
+        if !self.engines.is_empty() && !self.engines.contains(&engine.to_ascii_uppercase()) {
+            notes.changed(format!(
+                "the target does not have its engine {engine}, and gives it the default one"
+            ));
         }
     }
 
@@ -209,6 +225,13 @@ async fn unknown_zones(source: &SqlConn, target: &SqlConn) -> Result<HashSet<Str
         }
     }
     Ok(unknown)
+}
+
+async fn engines(target: &SqlConn) -> Result<HashSet<String>, SchemaError> {
+    let sql = "SELECT ENGINE FROM information_schema.ENGINES WHERE SUPPORT IN ('YES', 'DEFAULT')";
+    let rows = ask(target, Side::Target, sql).await?;
+    let names = rows.iter().filter_map(|row| row.text(0));
+    Ok(names.map(str::to_ascii_uppercase).collect())
 }
 
 async fn keys(target: &SqlConn) -> Result<Keys, SchemaError> {

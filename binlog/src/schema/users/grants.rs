@@ -8,7 +8,7 @@ use super::{Account, AccountKind, accounts::default_roles, accounts_of, is_among
 use crate::schema::error::SchemaError;
 use crate::schema::sql::{Token, joined, tokens};
 use crate::version::{Flavour, ServerVersion};
-use crate::wire::SqlConn;
+use crate::wire::{ServerError, SqlConn};
 
 /// Whoever logs in, on MariaDB.
 const EVERYBODY: &str = "PUBLIC";
@@ -69,18 +69,7 @@ pub async fn copy_grants(source: &SqlConn, target: &SqlConn) -> Result<Vec<Strin
                     let what = format!("granting to {account}");
                     return Err(SchemaError::sql(Side::Target, what)(error));
                 };
-                warnings.push(match &grant.what {
-                    What::Verbatim(_) => format!(
-                        "{account} may do more on the target: it did not take a partial revoke \
-                         ({server}); SET PERSIST partial_revokes = ON there and run it again: {line}"
-                    ),
-                    What::Privileges { .. }
-                    | What::Roles(_)
-                    | What::DefaultRole(_)
-                    | What::Nothing => {
-                        format!("not granted to {account} on the target: {server}")
-                    }
-                });
+                warnings.push(grant.not_taken(&account, &line, &statement, server));
             }
         }
         set_default_roles(source, target, &account, &mut warnings).await?;
@@ -246,6 +235,28 @@ impl Grant {
             }
             (What::Verbatim(line), _) => Some(line.clone()),
             (What::Nothing, _) => None,
+        }
+    }
+
+    /// What the target did not take, and what to do.
+    fn not_taken(
+        &self,
+        account: &Account,
+        line: &str,
+        statement: &str,
+        server: &ServerError,
+    ) -> String {
+        match &self.what {
+            What::Verbatim(_) => format!(
+                "{account} may do more on the target: it did not take a partial revoke ({server}); \
+                 SET PERSIST partial_revokes = ON there and run it again: {line}"
+            ),
+            What::Privileges { .. } | What::Roles(_) | What::DefaultRole(_) | What::Nothing => {
+                format!(
+                    "not granted to {account} on the target ({server}); somebody who may do so \
+                     there runs: {statement}"
+                )
+            }
         }
     }
 

@@ -12,6 +12,7 @@ mod altered;
 mod charsets;
 mod cleanup;
 mod documents;
+mod engines;
 mod follow;
 mod kinds;
 mod loaded;

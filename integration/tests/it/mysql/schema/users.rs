@@ -194,3 +194,71 @@ async fn partial_revokes_are_carried_or_named() {
         }
     }
 }
+
+/// Whoever may act as another may do so on the target.
+#[tokio::test]
+async fn proxy_grants_are_carried_or_named() {
+    for (from, to, may) in [
+        (Version::MySql97, Version::MySql97, true),
+        (Version::MySql97, Version::MySql97, false),
+        (Version::MySql56, Version::MySql97, true),
+        (Version::MySql97, Version::MariaDb118, true),
+        (Version::MariaDb118, Version::MySql97, true),
+        (Version::MariaDb1011, Version::MariaDb118, true),
+    ] {
+        let pair = Pair::start(from, to).await;
+        let script = "CREATE DATABASE shop CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci;
+                      CREATE USER a_first@'%', employee@'%', last_one@'%';
+                      GRANT PROXY ON employee@'%' TO a_first@'%';
+                      GRANT PROXY ON employee@'%' TO last_one@'%' WITH GRANT OPTION;";
+        pair.source.script("", script).unwrap();
+        // Only who may act as everybody can hand it on, and a server's first account alone may.
+        let root = "INSERT INTO mysql.proxies_priv
+                    (Host, User, Proxied_host, Proxied_user, With_grant, Grantor)
+                    VALUES ('%', 'root', '', '', 1, '');
+                    FLUSH PRIVILEGES";
+        if may {
+            pair.target.script("", root).unwrap();
+        }
+        let copy = pair.initial(binlog::schema::initial::InitialOptions::new("t1"));
+        super::done(copy.run().await);
+        let proxies = "SELECT User, Proxied_user, Proxied_host, With_grant FROM mysql.proxies_priv
+                       WHERE Proxied_user <> '' ORDER BY 1";
+        let here = pair.source.sql(proxies).unwrap();
+        assert_eq!(here.lines().count(), 2, "{here}");
+        let warnings = copy.warnings().join("\n");
+        if !may {
+            let named = "GRANT PROXY ON `employee`@`%` TO `a_first`@`%`";
+            assert!(warnings.contains(named), "{warnings}");
+            continue;
+        }
+        let there = pair.target.sql(proxies).unwrap();
+        assert_eq!(there, here, "{from} to {to}: {warnings}");
+        assert!(!warnings.contains("PROXY"), "{warnings}");
+    }
+}
+
+/// A privilege that comes with a plugin or component is only known where that is.
+#[tokio::test]
+async fn privileges_that_the_target_does_not_know_are_named() {
+    for to in [Version::MySql97, Version::MariaDb118] {
+        let pair = Pair::start(Version::MySql97, to).await;
+        let script = "CREATE DATABASE shop CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci;
+                      INSTALL PLUGIN rewriter SONAME 'rewriter.so';
+                      CREATE USER app@'%';
+                      GRANT SKIP_QUERY_REWRITE, CONNECTION_ADMIN, SHOW_ROUTINE ON *.* TO app@'%'
+                      WITH GRANT OPTION;";
+        pair.source.script("", script).unwrap();
+        let copy = pair.initial(binlog::schema::initial::InitialOptions::new("t1"));
+        super::done(copy.run().await);
+        let warnings = copy.warnings().join("\n");
+        let named = "app@% has privileges that the target does not know: SKIP_QUERY_REWRITE";
+        assert!(warnings.contains(named), "{warnings}");
+        let grants = pair.target.sql("SHOW GRANTS FOR app@'%'").unwrap();
+        let grants = grants.replace('_', " ");
+        assert!(!grants.contains("REWRITE"), "{grants}");
+        for known in ["CONNECTION ADMIN", "WITH GRANT OPTION"] {
+            assert!(grants.contains(known), "{known}: {grants}");
+        }
+    }
+}

@@ -189,6 +189,12 @@ pub(super) const KINDS: &[Kind] = &[
         Across(&Refused("ORACLE")),
     ),
     of(
+        "PACKAGE",
+        "tools",
+        "SET sql_mode = ORACLE; CREATE PACKAGE tools AS FUNCTION one RETURN INT; END; CREATE PACKAGE BODY tools AS FUNCTION one RETURN INT AS BEGIN RETURN 1; END; END; SET sql_mode = DEFAULT",
+        Across(&Refused("packages")),
+    ),
+    of(
         "FUNCTION",
         "total",
         "CREATE AGGREGATE FUNCTION total(x int) RETURNS int DETERMINISTIC BEGIN DECLARE s int DEFAULT 0; DECLARE CONTINUE HANDLER FOR NOT FOUND RETURN s; LOOP FETCH GROUP NEXT ROW; SET s = s + x; END LOOP; END",
