@@ -196,3 +196,26 @@ async fn a_session_whose_changed_statement_cannot_be_refused_is_listed() {
     let error = client.query(&statement, &[]).await.unwrap_err();
     assert_eq!(error.code().unwrap().code(), "0A000");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_whose_statements_cannot_be_compared_now_is_listed_and_served_on() {
+    let house = house(14, 18).await;
+    let mut raw = house.raw().await;
+    for (name, sql) in [("one", "SELECT name FROM t"), ("two", "SELECT 2 FROM t")] {
+        run(&mut raw, &extended(name, sql)).await;
+    }
+    let locker = house.source.client("postgres").await.unwrap();
+    locker.batch_execute("BEGIN; LOCK TABLE t").await.unwrap();
+    let report = house.relay.prepare_twins(PATIENCE).await;
+    let reasons = report
+        .unmovable
+        .into_iter()
+        .flat_map(|(_id, reasons)| reasons);
+    let cancelled = Unmovable::Unreadable("57014".to_owned());
+    assert_eq!(reasons.collect::<Vec<_>>(), [cancelled]);
+    locker.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(tags(&run(&mut raw, &run_prepared("one")).await), "2TDCZ");
+    assert_eq!(house.relay.prepare_twins(PATIENCE).await.ready, 1);
+    house.move_to(Side::Target).await;
+    assert_eq!(tags(&run(&mut raw, &run_prepared("two")).await), "2TDCZ");
+}

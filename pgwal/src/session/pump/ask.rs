@@ -129,35 +129,27 @@ impl Pump {
         self.ask(relay, &nothing).await.map(|_answer| ())
     }
 
-    /// Asks what these statements give.
+    /// Asks what a statement takes and gives. One at a time: a server that has to wait for somebody's
+    /// lock is to be stopped by one cancel request.
     pub(in crate::session) async fn describe(
         &mut self,
         relay: &Relay,
-        names: &[Bytes],
-    ) -> Result<Vec<Result<Described, Box<ServerError>>>, Fatal> {
-        let mut answers = Vec::with_capacity(names.len());
-        for names in names.chunks(columns::AT_ONCE) {
-            let leg = self.entry.legs.lock().current.clone();
-            let exchange = self.describe_each(names);
-            answers.extend(in_time(relay, &leg, exchange).await?);
-        }
-        Ok(answers)
+        name: &Bytes,
+    ) -> Result<Result<Described, Box<ServerError>>, Fatal> {
+        let leg = self.entry.legs.lock().current.clone();
+        in_time(relay, &leg, self.describe_now(name)).await
     }
 
-    async fn describe_each(
+    async fn describe_now(
         &mut self,
-        names: &[Bytes],
-    ) -> Result<Vec<Result<Described, Box<ServerError>>>, Fatal> {
-        self.send(&columns::question(names)).await?;
-        let mut answers = Vec::with_capacity(names.len());
-        for _name in names {
-            let mut answer = columns::Answer::default();
-            while let Some(message) = self.next_of_answer().await? {
-                answer.take(message).map_err(malformed)?;
-            }
-            answers.push(answer.end());
+        name: &Bytes,
+    ) -> Result<Result<Described, Box<ServerError>>, Fatal> {
+        self.send(&columns::question([name])).await?;
+        let mut answer = columns::Answer::default();
+        while let Some(message) = self.next_of_answer().await? {
+            answer.take(message).map_err(malformed)?;
         }
-        Ok(answers)
+        Ok(answer.end())
     }
 
     /// Drops the kept question from the server.

@@ -17,7 +17,19 @@ impl Session {
             return Ok(());
         }
         let names: Vec<Bytes> = unknown.iter().map(|one| one.name.clone()).collect();
-        let answers = self.pump.describe(&self.relay, &names).await?;
+        let mut answers = Vec::with_capacity(names.len());
+        for name in &names {
+            let answer = self.pump.describe(&self.relay, name).await?;
+            if let Err(error) = &answer
+                && !is_about_the_statement(&error.sqlstate)
+            {
+                // Such as a lock that it waited for in vain.
+                let reason = Unmovable::Unreadable(error.sqlstate.clone());
+                self.reading.unmovable.push(reason);
+                return Ok(());
+            }
+            answers.push(answer);
+        }
         let types = answers.iter().flatten().flat_map(Described::named_types);
         let (relay, side) = (&self.relay, self.pump.side());
         let types = match relay.type_names.of(relay, side, types.collect()).await {
@@ -38,4 +50,10 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Whether an error says of the statement itself that it gives nothing any more: its columns would
+/// be others, or what it names is gone or forbidden.
+fn is_about_the_statement(sqlstate: &str) -> bool {
+    sqlstate == "0A000" || sqlstate.starts_with("42")
 }
