@@ -308,7 +308,7 @@ impl DdlError {
         match self.why {
             DdlWhy::StillRunning => true,
             DdlWhy::Refused => self.source.as_ref().is_some_and(failure::is_transient),
-            DdlWhy::Unfaithful | DdlWhy::Unknown => false,
+            DdlWhy::Unfaithful | DdlWhy::Unknown | DdlWhy::TooLong { .. } => false,
         }
     }
 }
@@ -324,11 +324,18 @@ pub enum DdlWhy {
     Unknown,
     /// It was begun by a connection that was lost, and still runs.
     StillRunning,
+    /// The target takes no statement that is so long.
+    TooLong {
+        /// Bytes of the statement that is needed.
+        bytes: usize,
+        /// The target's limit.
+        limit: usize,
+    },
 }
 
 impl fmt::Display for DdlWhy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        let text = match self {
             Self::Refused => "was refused by the target",
             Self::Unfaithful => {
                 "cannot be repeated faithfully on the target: do what it did there by hand, or \
@@ -340,7 +347,15 @@ impl fmt::Display for DdlWhy {
                  'again'"
             }
             Self::StillRunning => "is still running on the target from a connection that was lost",
-        })
+            Self::TooLong { bytes, limit } => {
+                return write!(
+                    f,
+                    "needs a statement of {bytes} bytes, and max_allowed_packet on the target is \
+                     {limit}: SET GLOBAL max_allowed_packet higher there"
+                );
+            }
+        };
+        f.write_str(text)
     }
 }
 

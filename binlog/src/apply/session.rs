@@ -206,7 +206,8 @@ async fn be_strict(conn: &SqlConn) -> Result<(), ApplyError> {
     }
 }
 
-async fn read_packet_max(conn: &SqlConn) -> Result<usize, ApplyError> {
+/// The largest packet that the server takes from this session, in bytes.
+pub(super) async fn read_packet_max(conn: &SqlConn) -> Result<usize, ApplyError> {
     let rows = conn
         .query("SELECT @@SESSION.max_allowed_packet")
         .await

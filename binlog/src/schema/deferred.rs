@@ -58,7 +58,7 @@ pub(super) struct Deferred {
 }
 
 /// Bytes of one statement of bookkeeping; a single longer definition has one of its own.
-const STATEMENT_BYTES_MAX: usize = 512 << 10;
+const STATEMENT_BYTES_MAX: usize = 64 << 10;
 
 /// Writes statements down, many at once.
 pub(super) struct Store<'a> {
@@ -159,15 +159,14 @@ impl<'a> Store<'a> {
             or_null(context.and_then(|context| context.time_zone.as_deref())),
             quote_literal(statement),
         ];
-        if self.tuples.len() > STATEMENT_BYTES_MAX {
+        let tuple = format!("({})", fields.join(", "));
+        if self.tuples.len() + tuple.len() > STATEMENT_BYTES_MAX {
             self.flush().await?;
         }
         if !self.tuples.is_empty() {
             self.tuples.push_str(", ");
         }
-        self.tuples.push('(');
-        self.tuples.push_str(&fields.join(", "));
-        self.tuples.push(')');
+        self.tuples.push_str(&tuple);
         Ok(())
     }
 

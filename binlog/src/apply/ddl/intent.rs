@@ -7,13 +7,17 @@ use super::halves::Changed;
 use super::parse::Kind;
 use super::{Again, Statement, context};
 use crate::apply::error::{ApplyError, DdlWhy, Doing};
-use crate::apply::session::Session;
+use crate::apply::session::{Session, read_packet_max};
 use crate::name::quote_literal;
 use crate::wire::{Endpoint, SqlConn, SqlError};
 
 /// How long a statement of a lost connection is waited for, and how often it is looked at.
 const LOST_WAIT_MAX: Duration = Duration::from_secs(30);
 const LOST_POLL: Duration = Duration::from_millis(200);
+
+/// What is written down with a statement, and how long all of it may be without asking the server.
+const RECORD_RESERVE_BYTES: usize = 4 << 10;
+const ALWAYS_TAKEN_BYTES: usize = 64 << 10;
 
 /// What `pointsman.ddl_intent` says of a statement.
 #[derive(Debug)]
@@ -61,9 +65,30 @@ pub(in crate::apply) async fn carry_out(
     let conn = Box::pin(target.connect_sql("pointsman ddl"))
         .await
         .map_err(ApplyError::Connect)?;
+    refuse_too_long(session, &conn, statement, &before).await?;
     begin(session, statement, conn.thread_id(), &before).await?;
     run(&conn, statement, done_codes).await?;
     done(&session.conn, statement).await
+}
+
+/// A longer statement would end the connection, which looks as if it might pass.
+async fn refuse_too_long(
+    session: &Session,
+    conn: &SqlConn,
+    statement: &Statement,
+    before: &Fingerprint,
+) -> Result<(), ApplyError> {
+    let text = quote_literal(&statement.ddl.sql).len() + before.text().len();
+    let bytes = text + RECORD_RESERVE_BYTES;
+    if bytes < ALWAYS_TAKEN_BYTES {
+        return Ok(());
+    }
+    // Somebody may have changed it since.
+    let limit = session.packet_max.min(read_packet_max(conn).await?);
+    if bytes <= limit {
+        return Ok(());
+    }
+    Err(statement.error(DdlWhy::TooLong { bytes, limit }, None))
 }
 
 /// Runs the statement; an error with one of these codes says that a part of it was done before.

@@ -25,6 +25,8 @@ pub(super) struct Means {
     engines: HashSet<String>,
     /// Spatial reference systems of the source that are not the target's.
     systems: BTreeMap<u32, OtherSystem>,
+    /// The longest statement that it takes, in bytes; none if nobody was asked.
+    packet_max: Option<usize>,
 }
 
 /// Whether the target can encrypt tables.
@@ -36,6 +38,9 @@ enum Keys {
     /// It has not.
     NoKeyring,
 }
+
+/// What comes with a definition in a statement: names, modes, the words around them.
+const STATEMENT_RESERVE_BYTES: usize = 8 << 10;
 
 /// How a spatial reference system differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +75,7 @@ impl Means {
             keys: keys(target).await?,
             engines: engines(target).await?,
             systems: systems(source, target).await?,
+            packet_max: packet_max(target).await?,
         })
     }
 
@@ -89,8 +95,9 @@ impl Means {
         }
     }
 
-    /// Refuses an event whose times mean nothing to the target.
+    /// Refuses an event whose times mean nothing to the target, and what is too long for it.
     pub(super) fn program(&self, program: &Program, notes: &mut Notes<'_>) {
+        self.length(&program.statement, notes);
         let Some(zone) = &program.context.time_zone else {
             return;
         };
@@ -106,6 +113,7 @@ impl Means {
     /// there. The definition is in the target's words.
     pub(super) fn table(&self, table: &CreateTable, notes: &mut Notes<'_>) {
         self.engine(table, notes);
+        self.length(&table.statement(), notes);
         self.encryption(table, notes);
         if !self.systems.is_empty() {
             self.geometries(table, notes);
@@ -120,6 +128,21 @@ impl Means {
         if !self.engines.is_empty() && !self.engines.contains(&engine.to_ascii_uppercase()) {
             notes.changed(format!(
                 "the target does not have its engine {engine}, and gives it the default one"
+            ));
+        }
+    }
+
+    /// A definition travels in one statement, first of all as a text of our bookkeeping.
+    fn length(&self, statement: &str, notes: &mut Notes<'_>) {
+        let Some(limit) = self.packet_max else {
+            return;
+        };
+        let bytes = quote_literal(statement).len() + STATEMENT_RESERVE_BYTES;
+        if bytes > limit {
+            notes.refused(format!(
+                "its definition needs a statement of {bytes} bytes, and max_allowed_packet on the \
+                 target is {limit}; SET GLOBAL max_allowed_packet = {} there, and in its option file",
+                bytes.next_power_of_two()
             ));
         }
     }
@@ -208,6 +231,12 @@ fn is(value: &str, word: &str) -> bool {
 async fn ask(client: &SqlConn, side: Side, sql: &str) -> Result<Vec<TextRow>, SchemaError> {
     let rows = client.query(sql).await;
     rows.map_err(SchemaError::sql(side, "asking what its definitions need"))
+}
+
+async fn packet_max(target: &SqlConn) -> Result<Option<usize>, SchemaError> {
+    let sql = "SELECT @@GLOBAL.max_allowed_packet";
+    let rows = ask(target, Side::Target, sql).await?;
+    Ok(rows.first().and_then(|row| row.parse(0).ok()))
 }
 
 async fn unknown_zones(source: &SqlConn, target: &SqlConn) -> Result<HashSet<String>, SchemaError> {

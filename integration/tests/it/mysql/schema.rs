@@ -19,6 +19,7 @@ mod loaded;
 mod loading;
 mod many;
 mod means;
+mod packets;
 mod ranges;
 mod resume;
 mod rungs;

@@ -140,6 +140,30 @@ async fn a_definition_that_the_target_refuses_stops_with_its_place_and_not_its_t
     assert!(error.statement().unwrap().contains("beef"));
 }
 
+/// The server would close the connection on such a statement, each time anew.
+#[tokio::test]
+async fn a_definition_beyond_the_targets_packets_stops_by_name_and_goes_on_when_it_takes_them() {
+    for version in [Version::MySql97, Version::MariaDb118] {
+        let mut pair = Pair::start(version, version).await;
+        let packets = |bytes: u32| format!("SET GLOBAL max_allowed_packet = {bytes}");
+        pair.source.sql(&packets(16_777_216)).unwrap();
+        pair.target.sql(&packets(1_048_576)).unwrap();
+        let text = "x".repeat(1_100_000);
+        let long = format!("CREATE PROCEDURE p() SELECT '{text}';");
+        pair.source.script("d", &long).unwrap();
+        let error = Box::pin(pair.apply()).await.unwrap_err();
+        assert!(!error.is_transient(), "{error}");
+        let told = error.to_string();
+        assert!(told.contains("CREATE PROCEDURE d.p behind "), "{told}");
+        let limit = "max_allowed_packet on the target is 1048576";
+        assert!(told.contains(limit), "{told}");
+        assert!(!told.contains("xxxx"), "{told}");
+        pair.target.sql(&packets(16_777_216)).unwrap();
+        Box::pin(pair.apply()).await.unwrap();
+        pair.same("SELECT LENGTH(ROUTINE_DEFINITION) FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = 'd'");
+    }
+}
+
 #[tokio::test]
 async fn events_of_the_scheduler_are_defined_disabled_and_remembered() {
     let mut pair = Pair::start(Version::MySql97, Version::MySql97).await;
