@@ -90,6 +90,8 @@ if [ "$mode" = all ]; then
         step "the suite $suite"
         "./$suite"
     done
+    step "the same across a cutover"
+    ./integration/suites/mariadb-client.sh --cutover
 else
     run_tests --workspace
     step "a short choice of others' tests, without and through the proxy"

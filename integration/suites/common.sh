@@ -86,6 +86,7 @@ start_proxy() {
     shift
     [ -x "$bin" ] || fail "there is no $bin: build it, or name it by POINTSMAN_BIN"
     proxy_port=$(free_port)
+    rm -rf "$work/proxy"
     mkdir -p "$work/proxy"
     {
         echo "source = \"$url\""
@@ -98,6 +99,11 @@ start_proxy() {
     pids+=($!)
     wait_for accepts "$proxy_port"
 }
+
+# A command of the operator's.
+pointsman() { "$bin" "$@" -c "$work/proxy/pointsman.toml"; }
+
+phase_is() { pointsman status --json | grep -q "\"phase\": *\"$1\""; }
 
 # Runs a program as an account that is not root, which no server runs as.
 as_server() { (exec_as_server "$@"); }

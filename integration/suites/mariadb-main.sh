@@ -58,7 +58,7 @@ run_test() {
     if (
         cd "$tests"
         MYSQL_TEST_DIR=$tests MYSQLTEST_VARDIR=$work/run/var MYSQL_TMP_DIR=$work/run/var/tmp \
-            MASTER_MYPORT=$port DEFAULT_MASTER_PORT=$port MASTER_MYSOCK=$work/run/socket \
+            MASTER_MYPORT=$port DEFAULT_MASTER_PORT=$port MASTER_MYSOCK=$work/run/data.socket \
             MYSQLD_DATADIR=$work/run/data MYSQL_TEST_LOGIN=root MTR_RECORD=0 ENABLED_DEBUG=0 BIG_TEST=0 PROTOCOL='' \
             CHARSETSDIR=$usr/share/mysql/charsets MYSQL_SHAREDIR=$usr/share/mysql \
             MYSQL="$usr/bin/mariadb --no-defaults -uroot -h127.0.0.1 -P$port" \

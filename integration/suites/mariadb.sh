@@ -13,18 +13,43 @@ fetch_mariadb() {
         libaio1 liburing2 libnuma1 libpcre2-posix3 libmariadb3 "$@"
 }
 
-# Starts it, with what else is named; its port is then in $server_port. Its `root` has no password.
-start_server() {
-    make_run_folder
-    server_port=$(free_port)
-    as_server "$usr/bin/mariadb-install-db" --no-defaults --basedir="$usr" --datadir="$work/run/data" \
+# Starts one with its data in $work/run/NAME, with what else is named; its port is then in $started_port.
+# Its `root` has no password.
+start_one() {
+    local name=$1 folder=$work/run/$1
+    shift
+    started_port=$(free_port)
+    as_server "$usr/bin/mariadb-install-db" --no-defaults --basedir="$usr" --datadir="$folder" \
         --auth-root-authentication-method=normal --skip-test-db >"$work/install.log" 2>&1
-    (exec_as_server "$usr/sbin/mariadbd" --no-defaults --basedir="$usr" --datadir="$work/run/data" \
-        --port="$server_port" --bind-address=127.0.0.1 --socket="$work/run/socket" \
+    (exec_as_server "$usr/sbin/mariadbd" --no-defaults --basedir="$usr" --datadir="$folder" \
+        --port="$started_port" --bind-address=127.0.0.1 --socket="$work/run/$name.socket" \
         --plugin-dir="$usr/lib/mysql/plugin" --innodb-flush-log-at-trx-commit=0 \
-        --local-infile=1 --max-allowed-packet=64M --performance-schema=ON "$@") >"$work/server.log" 2>&1 &
+        --local-infile=1 --max-allowed-packet=64M --performance-schema=ON "$@") >"$work/$name.log" 2>&1 &
     pids+=($!)
-    wait_for sql "SELECT 1"
+    wait_for sql_at "$started_port" "SELECT 1"
 }
 
-sql() { "$usr/bin/mariadb" --no-defaults -h127.0.0.1 -P"$server_port" -uroot -N -e "$1"; }
+# The server that the tests run against; its port is then in $server_port.
+start_server() {
+    make_run_folder
+    start_one data "$@"
+    server_port=$started_port
+}
+
+# Starts what a move takes: a source and a target, the proxy before them with the lines of configuration
+# that are named, and the move, up to the flow of changes.
+start_move() {
+    local log=(--log-bin=binlog --binlog-format=ROW --log-bin-trust-function-creators=1)
+    local source_port
+    start_one source "${log[@]}" --server-id=1
+    source_port=$started_port
+    start_one target "${log[@]}" --server-id=2
+    start_proxy "mariadb://root@127.0.0.1:$source_port" "target = \"mariadb://root@127.0.0.1:$started_port\"" "$@"
+    sql_at "$proxy_port" "CREATE DATABASE IF NOT EXISTS test"
+    pointsman start
+    wait_for phase_is streaming
+}
+
+sql_at() { "$usr/bin/mariadb" --no-defaults -h127.0.0.1 -P"$1" -uroot -N -e "$2"; }
+
+sql() { sql_at "$server_port" "$1"; }
