@@ -158,6 +158,12 @@ impl Kill {
         query(format!("{} {id}", self.before).as_bytes())
     }
 
+    /// Whether it ends a session, and not only what that does.
+    pub(super) fn ends_session(&self) -> bool {
+        let mut words = self.before.split_ascii_whitespace();
+        !words.any(|word| word.eq_ignore_ascii_case("query"))
+    }
+
     /// The payload of a query that is this very statement.
     pub(super) fn as_it_is(&self) -> BytesMut {
         query(&self.text)
@@ -199,6 +205,17 @@ mod tests {
         }
         for other in ["KILL", "killed 7", "select 7", "kill_7"] {
             assert_eq!(whom(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_kill_of_a_statement_ends_no_session() {
+        let ends = |sql: &str| of_text(sql.as_bytes()).map(|kill| kill.ends_session());
+        for sql in ["KILL 7", "kill hard connection 7", "KILL SOFT 7"] {
+            assert_eq!(ends(sql), Some(true), "{sql}");
+        }
+        for sql in ["KILL QUERY 7", "kill hard Query\n7"] {
+            assert_eq!(ends(sql), Some(false), "{sql}");
         }
     }
 

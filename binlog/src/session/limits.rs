@@ -8,6 +8,10 @@ pub(super) const SCRATCH_BYTES: usize = 64 * 1024;
 /// Bytes of a client that are kept while it must wait; beyond this its socket is not read.
 pub(super) const WAITING_BYTES_MAX: usize = 64 * 1024;
 
+/// How long a client that ended another one's session waits for its answer until that one's connection
+/// is closed, too. Servers close it before they answer.
+pub(super) const KILL_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Capacity above which an empty buffer of a session is given back: a silent session has none.
 pub(super) const KEPT_BUFFER_BYTES: usize = 1024;
 

@@ -14,7 +14,7 @@ mod up;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -25,13 +25,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Sleep;
 use tokio_util::sync::PollSemaphore;
 
-use self::bytes_io::{give_back, read_into};
+use self::bytes_io::{flush_backlog, give_back, read_into};
 use super::command::Command;
 use super::fatal::Fatal;
 
 use super::limits::{REQUESTS_MAX, SCRATCH_BYTES, WAITING_BYTES_MAX, WARNINGS_PATIENCE};
 use super::look::Seen;
 use super::outcome::Outcome;
+use super::packet::HEADER_BYTES;
 use super::pulse::{EofStyle, LocalFile, Origin, Pulse};
 use super::registry::{Entry, Request, SessionState, When};
 use super::statements::Statements;
@@ -384,6 +385,30 @@ impl Pump {
         self.sequence = 1;
         let file = LocalFile::MustNotAsk;
         Ok(self.pulse.client(Command::Query, Origin::Client, file)?)
+    }
+
+    /// Sends what is on its way to the server, and waits for what comes back: the first byte of the
+    /// answer, which stays to be forwarded; `None` when the server ends instead. Cancel safe.
+    pub(super) async fn first_of_answer(&mut self) -> Option<u8> {
+        poll_fn(|cx| {
+            match flush_backlog(&mut self.up, &mut self.server, cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_gone)) => return Poll::Ready(None),
+                Poll::Ready(Ok(())) => {}
+            }
+            loop {
+                if let Some(first) = self.down.held.get(HEADER_BYTES) {
+                    return Poll::Ready(Some(*first));
+                }
+                match read_into(&mut self.server, &mut self.down.held, cx) {
+                    Poll::Pending => return Poll::Pending,
+                    // The loop finds it again.
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(None),
+                    Poll::Ready(Ok(_)) => {}
+                }
+            }
+        })
+        .await
     }
 
     /// The present server has forgotten everything that the session had open.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use router::Side;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::outside::OfAllSoon;
 use super::state::Unmovable;
@@ -233,6 +234,8 @@ pub(super) struct Entry {
     pub(super) legs: Mutex<Legs>,
     pub(super) unmovable: Mutex<Vec<Unmovable>>,
     pub(super) requests: mpsc::Sender<Request>,
+    /// Cancelled once its client's connection is closed.
+    pub(super) over: CancellationToken,
 }
 
 /// What an entry is made from.
@@ -268,6 +271,7 @@ impl Entry {
             }),
             unmovable: Mutex::new(Vec::new()),
             requests: new.requests,
+            over: CancellationToken::new(),
         }
     }
 
@@ -433,6 +437,14 @@ impl Registry {
             ([None], false) => Meaning::AsItIs,
             ([_, ..], _) => Meaning::Nobody,
         }
+    }
+
+    /// The session that is served by this connection, if it is one of ours.
+    pub(super) fn served_by(&self, leg: LegKey) -> Option<Arc<Entry>> {
+        let entries = self.entries.lock();
+        let mut entries = entries.values();
+        let served = entries.find(|entry| entry.legs.lock().current == leg)?;
+        Some(Arc::clone(served))
     }
 
     /// A snapshot, in the order of log-in.

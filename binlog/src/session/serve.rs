@@ -60,7 +60,8 @@ pub(super) async fn serve_on(
     };
     if !relay.count_in() {
         let fatal = Fatal::too_many_clients();
-        say_goodbye(guest.socket, BytesMut::new(), &fatal, 0).await;
+        let client = say_goodbye(guest.socket, BytesMut::new(), &fatal, 0).await;
+        let_go(client).await;
         return;
     }
     let _counted = Counted(Arc::clone(&relay));
@@ -77,7 +78,8 @@ pub(super) async fn serve_on(
             let Guest {
                 socket, sequence, ..
             } = arrival.guest;
-            say_goodbye(socket, BytesMut::new(), &fatal, sequence).await;
+            let client = say_goodbye(socket, BytesMut::new(), &fatal, sequence).await;
+            let_go(client).await;
         }
     }
 }
@@ -218,9 +220,12 @@ impl Arrival {
             common,
             credential,
         };
+        let over = entry.over.clone().drop_guard();
         let session = Session::new(self.relay, entry, self.gate, identity, pump);
         let end = session.run().await;
-        say_goodbye(Some(end.client), end.unsent, &end.fatal, end.sequence).await;
+        let client = say_goodbye(Some(end.client), end.unsent, &end.fatal, end.sequence).await;
+        drop(over);
+        let_go(client).await;
     }
 }
 
@@ -293,16 +298,40 @@ fn proof_of_certificate(
     Bytes::from(info)
 }
 
-/// Tells a client why it must go. It is given the time to read it: a socket that is closed with
-/// unread bytes in it throws away what was sent.
-async fn say_goodbye(client: Option<Socket>, mut out: BytesMut, fatal: &Fatal, sequence: u8) {
-    let Some(mut client) = client.filter(|_| !matches!(fatal, Fatal::ClientGone)) else {
-        return;
-    };
+/// Tells a client why it must go, and that nothing more comes. Gives back the connection, on which the
+/// client may still be sending.
+async fn say_goodbye(
+    client: Option<Socket>,
+    mut out: BytesMut,
+    fatal: &Fatal,
+    sequence: u8,
+) -> Option<Socket> {
+    let mut client = client.filter(|_| !matches!(fatal, Fatal::ClientGone))?;
     fatal.write(sequence, &mut out);
     let goodbye = async {
         client.write_all(&out).await?;
-        client.shutdown().await?;
+        client.shutdown().await
+    };
+    match timeout(GOODBYE_TIMEOUT, goodbye).await {
+        Ok(Ok(())) => Some(client),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a client was gone before its goodbye");
+            None
+        }
+        Err(_elapsed) => {
+            tracing::debug!("a client did not take its goodbye");
+            None
+        }
+    }
+}
+
+/// Gives a client the time to read its goodbye: a socket that is closed with unread bytes in it throws
+/// away what was sent.
+async fn let_go(client: Option<Socket>) {
+    let Some(mut client) = client else {
+        return;
+    };
+    let reading = async {
         let mut unread = BytesMut::with_capacity(4096);
         let mut total = 0;
         while total < GOODBYE_BYTES_MAX {
@@ -314,9 +343,9 @@ async fn say_goodbye(client: Option<Socket>, mut out: BytesMut, fatal: &Fatal, s
         }
         Ok::<(), std::io::Error>(())
     };
-    match timeout(GOODBYE_TIMEOUT, goodbye).await {
+    match timeout(GOODBYE_TIMEOUT, reading).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "a client was gone before its goodbye"),
-        Err(_elapsed) => tracing::debug!("a client did not read its goodbye"),
+        Ok(Err(error)) => tracing::debug!(%error, "a client did not read its goodbye"),
+        Err(_elapsed) => tracing::debug!("a client does not close its connection"),
     }
 }

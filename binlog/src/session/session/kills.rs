@@ -2,13 +2,16 @@
 
 use bytes::Bytes;
 use router::Side;
+use tokio::time::timeout;
 
 use super::super::command::code;
 use super::super::fatal::Fatal;
 use super::super::kill::{self, Kill, Whom};
-use super::super::registry::Meaning;
+use super::super::limits::KILL_PATIENCE;
+use super::super::registry::{LegKey, Meaning};
 use super::super::relay::Relay;
 use super::Session;
+use crate::wire::response::OK;
 
 impl Session {
     /// Sends a `KILL` on to the server, by the id that means the same there. One that may mean
@@ -20,12 +23,39 @@ impl Session {
         let kill = kill::parse(payload, &self.pump.statements)
             .ok_or_else(|| Fatal::malformed("Malformed communication packet"))?;
         match id_for(&self.relay, self.pump.side(), &kill).await {
-            Ok(Some(id)) => self.pump.send_query(&kill.of(id)),
+            Ok(Some(id)) => {
+                self.pump.send_query(&kill.of(id))?;
+                if kill.ends_session() {
+                    self.until_over(id).await;
+                }
+                Ok(())
+            }
             Ok(None) => self.pump.send_query(&kill.as_it_is()),
             Err(refused) => {
                 refused.write(1, self.pump.tell_client());
                 Ok(())
             }
+        }
+    }
+}
+
+impl Session {
+    /// Keeps the answer to a `KILL` until the session that it ends is over for its client, too. Servers
+    /// close a connection before they answer, so that who is told of it may count on that; the client of
+    /// that session is ours to tell. Whoever does not end in time is not waited for.
+    async fn until_over(&mut self, id: u32) {
+        let side = self.pump.side();
+        let killed = self.relay.registry.served_by(LegKey { side, id });
+        let Some(killed) = killed.filter(|entry| entry.id != self.entry.id) else {
+            return;
+        };
+        let over = async {
+            if self.pump.first_of_answer().await == Some(OK) {
+                killed.over.cancelled().await;
+            }
+        };
+        if timeout(KILL_PATIENCE, over).await.is_err() {
+            tracing::debug!(session = killed.id.0, "a killed session is not over yet");
         }
     }
 }

@@ -1,12 +1,13 @@
 //! `KILL` by the ids that clients know: those of greetings, and those of `CONNECTION_ID()`, before a
 //! move and after it. An id that may be somebody else's by now kills nobody.
 
-use std::time::Duration;
+use std::io::{ErrorKind, Read};
+use std::time::{Duration, Instant};
 
 use binlog::wire::command::{
     COM_PROCESS_KILL, COM_QUERY, COM_STMT_CLOSE, COM_STMT_EXECUTE, COM_STMT_PREPARE,
 };
-use binlog::wire::{Capabilities, Conn, SqlConn};
+use binlog::wire::{Capabilities, Conn, Socket, SqlConn};
 use bytes::{BufMut, Bytes, BytesMut};
 use integration::mysql::{MySqlServer, Version};
 use tokio::time::timeout;
@@ -323,4 +324,61 @@ async fn a_kill_whose_id_only_mysql_can_tell_is_refused_after_a_move() {
 #[tokio::test]
 async fn a_kill_whose_id_only_mariadb_can_tell_is_refused_after_a_move() {
     what_only_the_server_can_tell(Version::MariaDb118).await;
+}
+
+/// A client's connection, as its kernel has it.
+fn bare(conn: Conn) -> std::net::TcpStream {
+    let Socket::Tcp(socket) = conn.into_parts().socket else {
+        panic!("it is in clear");
+    };
+    socket.into_std().unwrap()
+}
+
+/// Whether everything on a connection is read and it is closed, right now.
+fn is_closed(socket: &mut std::net::TcpStream) -> bool {
+    let mut said = [0; 1024];
+    loop {
+        match socket.read(&mut said) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Servers close a connection before they answer the `KILL`, and pools count on it.
+async fn a_killed_connection_is_closed_before_the_answer(version: Version) {
+    let house = House::pair(version, version).await;
+    let mut killer = house.conn().await;
+    for _session in 0..40 {
+        let victim = house.conn().await;
+        let id = victim.thread_id();
+        let mut victim = bare(victim);
+        let kill = format!("KILL {id}");
+        assert_eq!(sends(&mut killer, COM_QUERY, kill.as_bytes()).await, 0);
+        assert!(is_closed(&mut victim));
+    }
+    // One's own is not waited for, nor that of a client that does not exist.
+    let itself = house.conn().await;
+    let id = itself.thread_id();
+    let itself = SqlConn::new(itself, "the relay".to_owned());
+    let before = Instant::now();
+    itself
+        .execute(&format!("KILL {id}"))
+        .await
+        .expect_err("it is over");
+    let unknown = sends(&mut killer, COM_QUERY, b"KILL 1073740000").await;
+    assert_eq!(unknown, 1094);
+    assert!(before.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn a_killed_connection_is_closed_before_the_answer_of_mysql_9_7() {
+    a_killed_connection_is_closed_before_the_answer(Version::MySql97).await;
+}
+
+#[tokio::test]
+async fn a_killed_connection_is_closed_before_the_answer_of_mariadb_11_8() {
+    a_killed_connection_is_closed_before_the_answer(Version::MariaDb118).await;
 }
