@@ -348,6 +348,10 @@ pub(crate) trait Flow<E: Engine>: Clone + Send + Sync + 'static {
     /// Transactions that have arrived here and are not yet on the other side.
     fn transactions(&self) -> u64;
 
+    /// Whether anything has arrived here that is not yet on the other side; positions alone do not
+    /// count.
+    fn is_behind(&self) -> bool;
+
     /// When the last applied transaction was committed, by the source's clock.
     fn commit_time(&self) -> Option<SystemTime>;
 

@@ -315,11 +315,13 @@ impl<'a, S: Events> Gatherer<'a, S> {
             Destination::Nothing => {}
             Destination::Applied => self.place = Place::Ignoring,
             Destination::Marker(token) => {
+                self.gathers(committed);
                 let token = token.and_then(|token| marker_token(&change, token));
                 let window = self.changed_window();
                 window.end.markers.extend(token);
             }
             Destination::Apply(table) => {
+                self.gathers(committed);
                 if cascades(&table)
                     && self.cascade(&table, committed, Parent::Changed)? == Cascade::ToCome
                 {
@@ -422,6 +424,7 @@ impl<'a, S: Events> Gatherer<'a, S> {
         let Some(statement) = statement.wanted(&self.options.scope, in_copy)? else {
             return Ok(Ok(()));
         };
+        self.shared.gathers(committed.clone());
         if let Err(gone) = self.close().await {
             return Ok(Err(gone));
         }
@@ -440,6 +443,15 @@ impl<'a, S: Events> Gatherer<'a, S> {
         // Its position is to be written down soon: who waits for it sees it.
         self.changed_window();
         Ok(Ok(()))
+    }
+
+    /// Tells that something of the transaction that ends here goes to the target. A window is
+    /// committed whole, so its first one stands for all.
+    fn gathers(&self, committed: &Position) {
+        let open = self.open.as_ref();
+        if open.is_none_or(|window| window.content == Content::Position) {
+            self.shared.gathers(committed.clone());
+        }
     }
 
     /// Up to where the stream was taken in.

@@ -118,6 +118,8 @@ pub(super) struct Shared {
     last: Mutex<(Option<u64>, Duration)>,
     /// What the target works on, and since when.
     works_on: Mutex<Option<(Work, Instant)>>,
+    /// A transaction of which something goes to the target: the first one of a window.
+    gathered: Mutex<Option<Position>>,
 }
 
 /// What a target works on.
@@ -142,6 +144,17 @@ impl ApplyHandle {
     #[must_use]
     pub fn applied(&self) -> watch::Receiver<Position> {
         self.shared.applied.subscribe()
+    }
+
+    /// Whether something was taken from the stream that is not committed on the target yet.
+    /// Positions alone do not count.
+    #[must_use]
+    pub fn has_gathered(&self) -> bool {
+        let gathered = self.shared.gathered.lock();
+        let applied = self.shared.applied.borrow();
+        gathered
+            .as_ref()
+            .is_some_and(|gathered| *gathered > *applied)
     }
 
     /// What the applier is doing, as it changes.
@@ -299,6 +312,7 @@ impl Shared {
             bytes: AtomicU64::new(0),
             last: Mutex::new((None, Duration::ZERO)),
             works_on: Mutex::new(None),
+            gathered: Mutex::new(None),
         }
     }
 
@@ -334,6 +348,11 @@ impl Shared {
             });
         }
         self.applied.send_replace(end.position.clone());
+    }
+
+    /// Tells that something of the transaction that ends here goes to the target.
+    pub(super) fn gathers(&self, position: Position) {
+        *self.gathered.lock() = Some(position);
     }
 
     /// The position read from the target.

@@ -275,12 +275,14 @@ impl<'a, S: Events> Gatherer<'a, S> {
         {
             Destination::InCopy => {}
             Destination::Marker(token) => {
+                self.shared.gathers(commit_lsn);
                 let token = token.and_then(|column| marker_token(&change, column));
                 let window = self.window();
                 window.content = Content::Changes;
                 window.end.markers.extend(token);
             }
             Destination::Apply(table) => {
+                self.shared.gathers(commit_lsn);
                 if self.batch.has_other_shape(oid, &table)
                     || self.options.window.is_full(self.batch.volume())
                 {
@@ -328,6 +330,7 @@ impl<'a, S: Events> Gatherer<'a, S> {
         if tables.is_empty() {
             return Ok(Ok(()));
         }
+        self.shared.gathers(commit_lsn);
         self.window().content = Content::Changes;
         let truncate = Some(Truncate { tables, how });
         let step = Step {

@@ -102,6 +102,8 @@ pub(super) struct Shared {
     changes: AtomicU64,
     bytes: AtomicU64,
     last: Mutex<(Option<CommitTime>, Duration)>,
+    /// The commit record of the last transaction of which something goes to the target.
+    gathered: AtomicU64,
 }
 
 impl ApplyHandle {
@@ -109,6 +111,14 @@ impl ApplyHandle {
     #[must_use]
     pub fn applied(&self) -> watch::Receiver<Lsn> {
         self.shared.applied.subscribe()
+    }
+
+    /// Whether something was taken from the stream that is not committed on the target yet.
+    /// Positions alone do not count.
+    #[must_use]
+    pub fn has_gathered(&self) -> bool {
+        // What is applied ends behind its commit record.
+        self.shared.gathered.load(Ordering::Relaxed) >= self.shared.applied.borrow().0
     }
 
     /// What the applier is doing, as it changes.
@@ -207,6 +217,7 @@ impl Shared {
             changes: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             last: Mutex::new((None, Duration::ZERO)),
+            gathered: AtomicU64::new(0),
         }
     }
 
@@ -236,6 +247,11 @@ impl Shared {
             });
         }
         self.applied.send_replace(end.end_lsn);
+    }
+
+    /// Tells that something of the transaction with this commit record goes to the target.
+    pub(super) fn gathers(&self, commit_lsn: Lsn) {
+        self.gathered.store(commit_lsn.0, Ordering::Relaxed);
     }
 
     /// The position read from the target.

@@ -55,7 +55,8 @@ pub(crate) struct Cutover {
     pub drain_timeout: Period,
     /// Longest pause; passing it gives the cutover up with the source serving.
     pub max_pause: Period,
-    /// How long sessions and transactions are waited for whose policy is to wait. No pause yet.
+    /// How long sessions and transactions are waited for whose policy is to wait, and a side that is
+    /// behind. No pause yet.
     pub wait_timeout: Period,
     /// Transactions past `drain_timeout`.
     pub on_long_transaction: Policy,

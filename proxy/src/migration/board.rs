@@ -205,6 +205,11 @@ impl<E: Engine> Board<E> {
         self.parts.lock().flow.clone()
     }
 
+    /// Bytes of log that the side that does not serve lacks, if that is known.
+    pub(super) fn bytes_behind(&self) -> Option<u64> {
+        self.lag().bytes
+    }
+
     /// Notes where the serving side's log ends; `None` when it cannot be asked.
     pub(super) fn log_ends(&self, end: Option<E::LogEnd>) {
         self.parts.lock().log_end = end.map(|end| (end, Instant::now()));

@@ -136,6 +136,11 @@ async fn attempt<E: Engine>(scene: &Scene<'_, E>, wanted: Wanted) -> Result<Resp
             });
         }
         waiting::until_out_of_the_way(scene, &still_running).await?;
+        // What is too far behind, or is not applied at all, is refused by name below.
+        let lacks = scene.board.bytes_behind().unwrap_or(0);
+        if lacks <= LAG_BYTES_MAX && scene.board.flow().is_some() {
+            waiting::until_close_behind(scene, wanted.max_pause).await?;
+        }
     }
     scene.board.step("looking for what would stand in the way");
     let prepared = tokio::time::timeout(PREPARE_TIMEOUT, prepare(scene))
@@ -162,6 +167,8 @@ async fn attempt<E: Engine>(scene: &Scene<'_, E>, wanted: Wanted) -> Result<Resp
         return Err(obstacles.join("; ").into());
     }
     let no_way_back = prepare_way_back(scene).await?;
+    // It may have fallen behind again meanwhile.
+    waiting::until_close_behind(scene, wanted.max_pause).await?;
     // The looking took a while: whoever ran something since is read again, while it costs no pause.
     twins::freshen(clients).await;
     scene.confirm_wanted()?;

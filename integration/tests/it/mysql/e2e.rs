@@ -7,6 +7,7 @@ mod clients;
 mod crashes;
 mod differences;
 mod events;
+mod lag;
 mod many_tables;
 mod moves;
 mod policies;

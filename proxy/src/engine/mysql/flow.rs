@@ -63,6 +63,11 @@ impl Flow<MySql> for MyFlow {
         self.stream.lag().transactions
     }
 
+    fn is_behind(&self) -> bool {
+        // In this order: what leaves the stream meanwhile is gathered.
+        self.stream.has_transaction() || self.apply.has_gathered()
+    }
+
     fn commit_time(&self) -> Option<SystemTime> {
         let micros = self.apply.status().commit_time_us?;
         Some(UNIX_EPOCH + Duration::from_micros(micros))

@@ -55,6 +55,11 @@ impl Flow<Postgres> for PgFlow {
         self.stream.lag().transactions
     }
 
+    fn is_behind(&self) -> bool {
+        // In this order: what leaves the stream meanwhile is gathered.
+        self.stream.has_transaction() || self.apply.has_gathered()
+    }
+
     fn commit_time(&self) -> Option<SystemTime> {
         let micros = self.apply.status().commit_time?.unix_micros();
         Some(UNIX_EPOCH + Duration::from_micros(u64::try_from(micros).ok()?))
