@@ -9,6 +9,7 @@ mod kills;
 mod locks;
 mod logins;
 mod looks;
+mod modes;
 mod moving;
 mod outcome;
 mod outcome_told;
