@@ -1,11 +1,9 @@
 //! From the client to the server, through the gate.
 
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{BufMut, BytesMut};
 use router::{Gate, MustWait, Side};
-use tokio::io::AsyncWrite;
 
 use super::super::command::{self, Command, code};
 use super::super::fatal::Fatal;
@@ -53,7 +51,7 @@ impl Pump {
             match self.up.flow {
                 Flow::Open => {}
                 Flow::Ending => {
-                    if Pin::new(&mut self.server).poll_shutdown(cx).is_pending() {
+                    if self.server.poll_half_close(cx).is_pending() {
                         return Poll::Pending;
                     }
                     self.up.flow = Flow::Closed;

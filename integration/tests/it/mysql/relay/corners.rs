@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use binlog::session::LocalInfile;
-use binlog::wire::{Capabilities, Conn, ConnectOptions, SqlConn};
+use binlog::wire::command::COM_QUERY;
+use binlog::wire::{Capabilities, Conn, ConnectOptions, SqlConn, TlsMode};
 use bytes::{BufMut, Bytes, BytesMut};
 use integration::mysql::Version;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -486,4 +487,38 @@ async fn a_client_that_does_not_read_is_its_own_problem() {
     timeout(PATIENCE, gone).await.unwrap();
     assert_eq!(ask(&bystander, "SELECT 1").await, "1");
     socket.shutdown().await.unwrap();
+}
+
+/// MySQL looks now and then whether the client of a statement that sleeps or waits is still there.
+async fn left_in_a_statement(tls: TlsMode) {
+    let house = House::over(Version::MySql97, None, |options| {
+        options.source.tls = tls;
+    })
+    .await;
+    let mut client = house.conn().await;
+    client.queue_command(&[COM_QUERY], b"SELECT SLEEP(1000)");
+    client.flush().await.unwrap();
+    let sleeps = "SELECT COUNT(*) FROM information_schema.processlist WHERE STATE = 'User sleep'";
+    let sleeping = async {
+        while house.source.sql(sleeps).unwrap().trim() != "1" {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, sleeping).await.unwrap();
+    let encrypted = "SELECT COUNT(*) FROM performance_schema.threads JOIN performance_schema.status_by_thread \
+        USING (THREAD_ID) WHERE PROCESSLIST_USER = 'app' AND VARIABLE_NAME = 'Ssl_cipher' AND VARIABLE_VALUE <> ''";
+    let expected = if tls == TlsMode::Disabled { "0" } else { "1" };
+    assert_eq!(house.source.sql(encrypted).unwrap().trim(), expected);
+    drop(client);
+    house.wait_until_alone("app").await;
+}
+
+#[tokio::test]
+async fn mysql_notices_in_tls_that_a_client_left_in_a_statement() {
+    left_in_a_statement(TlsMode::Required).await;
+}
+
+#[tokio::test]
+async fn mysql_notices_in_clear_that_a_client_left_in_a_statement() {
+    left_in_a_statement(TlsMode::Disabled).await;
 }
