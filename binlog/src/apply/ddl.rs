@@ -26,7 +26,7 @@ mod words;
 
 use self::parse::{Kind, Parsed, Verb};
 use self::scheduled::Scheduled;
-use self::words::DoubleQuotes;
+use self::words::{DoubleQuotes, Word, located_words};
 use super::error::{ApplyError, DdlError, DdlWhy};
 use super::events::Ddl;
 use crate::name::QualifiedName;
@@ -61,13 +61,16 @@ enum Again {
 }
 
 impl Statement {
-    pub(super) fn new(ddl: Ddl, committed: &Position, nth: u32) -> Self {
+    pub(super) fn new(mut ddl: Ddl, committed: &Position, nth: u32) -> Self {
         let quotes = if context::ansi_quotes(&ddl) {
             DoubleQuotes::Names
         } else {
             DoubleQuotes::Text
         };
         let parsed = parse::parse(&ddl.sql, &ddl.schema, quotes);
+        if matches!(parsed.kind, Kind::Table(Verb::Create)) {
+            leave_out_start_transaction(&mut ddl.sql, quotes);
+        }
         Self {
             place: format!("{}#{nth}", committed.file),
             scheduled: scheduled::scheduled(&ddl.sql, &parsed, quotes),
@@ -173,6 +176,31 @@ impl Statement {
             why,
             source,
         }))
+    }
+}
+
+/// Takes out the option by which MySQL (8.0.21 and later) logs `CREATE TABLE .. SELECT`: with it the table
+/// would be gone unless our session committed it together with the rows, and MariaDB does not know it.
+/// The rows follow, in the transaction of our progress.
+fn leave_out_start_transaction(sql: &mut String, quotes: DoubleQuotes) {
+    let mut depth = 0_u32;
+    let mut start = None;
+    let mut option = None;
+    for (word, place) in located_words(sql, quotes) {
+        let is = |name: &str| matches!(&word, Word::Plain(word) if word.eq_ignore_ascii_case(name));
+        match (start.take(), &word) {
+            (Some(start), _) if is("TRANSACTION") => {
+                option = Some(start..place.end);
+                break;
+            }
+            (_, Word::Sign('(')) => depth += 1,
+            (_, Word::Sign(')')) => depth = depth.saturating_sub(1),
+            _other if depth == 0 && is("START") => start = Some(place.start),
+            _other => {}
+        }
+    }
+    if let Some(option) = option {
+        sql.replace_range(option, "");
     }
 }
 

@@ -404,6 +404,18 @@ pub enum TableError {
         /// The target's type.
         target_type: String,
     },
+    /// The table's engine has no transactions.
+    #[error(
+        "{table} on the target is a table of the engine {engine}, which has no transactions: after a \
+         crash its changes would be lost or doubled; ALTER TABLE ... ENGINE=InnoDB on the target and \
+         on the source, then start again"
+    )]
+    NoTransactions {
+        /// The table.
+        table: QualifiedName,
+        /// Its engine.
+        engine: String,
+    },
     /// The table has a trigger, and only SQL can change it.
     #[error(
         "trigger {trigger} of {table} would fire on the target, since row events are not permitted \

@@ -154,6 +154,12 @@ impl TargetTable {
         method: Method,
         id: u64,
     ) -> Result<Self, TableError> {
+        if let Some(engine) = &catalog.unsafe_engine {
+            return Err(TableError::NoTransactions {
+                table: name.clone(),
+                engine: engine.clone(),
+            });
+        }
         if source.len() != catalog.columns.len() {
             return Err(TableError::ColumnCount {
                 table: name.clone(),

@@ -376,18 +376,13 @@ impl Assembler {
                 self.commit()
             }
             Statement::Definition if state == Some(GroupState::Announced) => self.commit(),
-            Statement::Definition | Statement::DefinitionWithRows => {
+            Statement::Definition => {
                 self.open_unless_named(start)?;
                 self.keep(event)?;
-                let goes_on =
-                    statement == Statement::DefinitionWithRows || state == Some(GroupState::Begun);
-                match &mut self.group {
-                    Some(group) if goes_on => {
-                        group.state = GroupState::Begun;
-                        Ok(None)
-                    }
-                    Some(_) | None => self.commit(),
+                if state == Some(GroupState::Begun) {
+                    return Ok(None);
                 }
+                self.commit()
             }
         }
     }

@@ -27,9 +27,8 @@ pub(super) enum Statement {
     /// The transaction's name as the log writes it.
     XaCommit(String),
     XaRollback(String),
+    /// A definition. Inside a transaction its rows follow (`CREATE TABLE .. SELECT`).
     Definition,
-    /// A definition whose rows follow in the same transaction (`CREATE TABLE .. SELECT`).
-    DefinitionWithRows,
 }
 
 impl Query {
@@ -179,7 +178,6 @@ fn classify(sql: &str, schema: &str) -> Result<Statement, StopReason> {
             "TABLE" | "TABLES" | "LOCAL" | "NO_WRITE_TO_BINLOG" => Statement::Definition,
             other => return Err(change(format!("ANALYZE {other}"))),
         },
-        "CREATE" if ends_in_start_transaction(text) => Statement::DefinitionWithRows,
         "CREATE" | "ALTER" | "DROP" | "RENAME" | "TRUNCATE" | "GRANT" | "REVOKE" | "SET"
         | "OPTIMIZE" | "REPAIR" | "FLUSH" | "CHECK" | "CACHE" | "INSTALL" | "UNINSTALL"
         | "RESET" => Statement::Definition,
@@ -222,16 +220,6 @@ impl Iterator for Words<'_> {
             };
         }
     }
-}
-
-fn ends_in_start_transaction(text: &str) -> bool {
-    let mut words = text.trim_end_matches(';').split_ascii_whitespace().rev();
-    let mut is = |word: &str| {
-        words
-            .next()
-            .is_some_and(|found| found.eq_ignore_ascii_case(word))
-    };
-    is("TRANSACTION") && is("START")
 }
 
 /// The statement without what stands before its first word: spaces, brackets and comments. Of a
@@ -289,7 +277,7 @@ mod tests {
             ("CREATE TABLE t (a int)", Statement::Definition),
             (
                 "CREATE TABLE t (a int) START TRANSACTION",
-                Statement::DefinitionWithRows,
+                Statement::Definition,
             ),
             ("TRUNCATE t", Statement::Definition),
             ("GRANT SELECT ON *.* TO a", Statement::Definition),

@@ -97,3 +97,27 @@ fn what_a_crash_leaves_half_done_depends_on_the_server_and_the_statement() {
     }
     assert_eq!(changed(mariadb, "DROP TABLE a"), Changed::Done);
 }
+
+#[test]
+fn a_table_with_rows_is_made_at_once() {
+    for (sql, carried_out) in [
+        (
+            "CREATE TABLE `t` (\n  `a` int DEFAULT NULL\n) START TRANSACTION",
+            "CREATE TABLE `t` (\n  `a` int DEFAULT NULL\n) ",
+        ),
+        (
+            "CREATE TABLE `t` (\n  `a` int\n) START TRANSACTION ENGINE=InnoDB COMMENT='x'",
+            "CREATE TABLE `t` (\n  `a` int\n)  ENGINE=InnoDB COMMENT='x'",
+        ),
+    ] {
+        assert_eq!(wanted(sql, &[]).unwrap().unwrap().ddl.sql, carried_out);
+    }
+    for sql in [
+        "CREATE TABLE t (a INT) COMMENT 'to START TRANSACTION'",
+        "CREATE TABLE t (start transaction)",
+        "CREATE TABLE t (a INT) /* START TRANSACTION */",
+        "CREATE PROCEDURE p() START TRANSACTION",
+    ] {
+        assert_eq!(wanted(sql, &[]).unwrap().unwrap().ddl.sql, sql);
+    }
+}

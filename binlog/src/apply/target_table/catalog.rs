@@ -14,6 +14,8 @@ pub(super) struct TableCatalog {
     /// Columns of unique indexes, index by index in their order.
     pub(super) unique: Vec<IndexColumn>,
     pub(super) trigger: Option<String>,
+    /// Its engine, if that has no transactions.
+    pub(super) unsafe_engine: Option<String>,
 }
 
 /// A column's line in `information_schema.COLUMNS`.
@@ -79,7 +81,22 @@ pub(super) async fn read(
         columns,
         unique,
         trigger,
+        unsafe_engine: unsafe_engine(conn, table).await?,
     }))
+}
+
+/// The engine of a table, if what is written to it cannot be taken back.
+async fn unsafe_engine(conn: &SqlConn, table: &QualifiedName) -> Result<Option<String>, SqlError> {
+    let rows = conn
+        .query(&format!(
+            "SELECT t.ENGINE FROM information_schema.TABLES t LEFT JOIN information_schema.ENGINES e \
+             ON e.ENGINE = t.ENGINE WHERE t.TABLE_SCHEMA = {} AND t.TABLE_NAME = {} \
+             AND t.ENGINE IS NOT NULL AND COALESCE(e.TRANSACTIONS, 'NO') <> 'YES'",
+            quote_literal(&table.schema),
+            quote_literal(&table.name)
+        ))
+        .await?;
+    Ok(rows.first().and_then(|row| row.text(0)).map(str::to_owned))
 }
 
 /// Reads every foreign key whose rules change or delete rows of its own.

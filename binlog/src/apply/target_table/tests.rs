@@ -42,6 +42,7 @@ fn catalog() -> TableCatalog {
         ],
         unique: vec![unique("PRIMARY", "id"), unique("u", "email")],
         trigger: None,
+        unsafe_engine: None,
     }
 }
 

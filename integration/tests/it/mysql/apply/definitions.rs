@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use binlog::apply::{ApplyError, DdlWhy};
+use binlog::apply::{ApplyError, DdlWhy, TableError};
 use integration::mysql::Version;
 
 use super::log;
@@ -263,4 +263,109 @@ async fn a_definition_takes_effect_once_though_mysql_97_is_killed_in_it() {
 #[tokio::test]
 async fn a_definition_takes_effect_once_though_mariadb_118_is_killed_in_it() {
     in_the_middle(Version::MariaDb118, End::Target).await;
+}
+
+/// What is written to a table without transactions stays when the rest of a transaction does not: after a
+/// crash it would be written again.
+async fn no_transactions(source: Version, target: Version) {
+    let mut pair = Pair::start(source, target).await;
+    pair.both("CREATE TABLE t (id INT PRIMARY KEY) ENGINE=InnoDB")
+        .await;
+    pair.change(
+        "INSERT INTO t VALUES (1); CREATE TABLE old (v INT) ENGINE=MyISAM; INSERT INTO t VALUES (2)",
+    );
+    Box::pin(pair.apply()).await.unwrap();
+    assert_eq!(pair.same("SELECT count(*) FROM t"), "2");
+    pair.change("INSERT INTO t VALUES (3); INSERT INTO old VALUES (1), (2)");
+    let error = Box::pin(pair.apply()).await.unwrap_err();
+    assert!(!error.is_transient(), "{error}");
+    let ApplyError::Table(TableError::NoTransactions { table, engine }) = &error else {
+        panic!("{error:?}");
+    };
+    assert_eq!((table.name.as_str(), engine.as_str()), ("old", "MyISAM"));
+    assert_eq!(pair.target.sql("SELECT count(*) FROM d.old").unwrap(), "0");
+    // As the message says.
+    for server in [&pair.target, &pair.source] {
+        server.sql_in("d", "ALTER TABLE old ENGINE=InnoDB").unwrap();
+    }
+    Box::pin(pair.apply()).await.unwrap();
+    assert_eq!(pair.same("SELECT v FROM old ORDER BY v"), "1\n2");
+    assert_eq!(pair.same("SELECT count(*) FROM t"), "3");
+}
+
+#[tokio::test]
+async fn rows_of_a_table_without_transactions_stop_the_stream_to_mysql_97() {
+    no_transactions(Version::MySql97, Version::MySql97).await;
+}
+
+#[tokio::test]
+async fn rows_of_a_table_without_transactions_stop_the_stream_from_mysql_56() {
+    no_transactions(Version::MySql56, Version::MySql97).await;
+}
+
+#[tokio::test]
+async fn rows_of_a_table_without_transactions_stop_the_stream_to_mariadb_118() {
+    no_transactions(Version::MariaDb1011, Version::MariaDb118).await;
+}
+
+/// A table that is made with its rows is one transaction in the log. (MySQL 5.6 takes no such statement with GTIDs.)
+async fn made_with_rows(source: Version, target: Version) {
+    let mut pair = Pair::start(source, target).await;
+    pair.both("CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(9)) ENGINE=InnoDB; INSERT INTO t VALUES (1, 'a'), (2, 'b')")
+        .await;
+    let before = pair.applied.clone();
+    pair.change(
+        "INSERT INTO t VALUES (3, 'c'); CREATE TABLE u (PRIMARY KEY (id)) ENGINE=InnoDB SELECT * FROM t;
+         INSERT INTO u VALUES (4, 'd'); CREATE TABLE w ENGINE=InnoDB AS SELECT v, id + 1 AS n FROM u;
+         CREATE TABLE none ENGINE=InnoDB AS SELECT * FROM t WHERE id < 0; CREATE TABLE gone ENGINE=InnoDB AS SELECT 1 AS x;
+         DROP TABLE gone; CREATE PROCEDURE p() START TRANSACTION; INSERT INTO w SELECT v, id FROM t",
+    );
+    Box::pin(pair.apply()).await.unwrap();
+    let check = |pair: &Pair| {
+        assert_eq!(pair.same("SELECT * FROM u ORDER BY id").lines().count(), 4);
+        assert_eq!(
+            pair.same("SELECT * FROM w ORDER BY v, n").lines().count(),
+            7
+        );
+        assert_eq!(pair.same("SELECT COUNT(*) FROM none"), "0");
+        pair.same(
+            "SELECT ROUTINE_NAME FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = 'd'",
+        );
+    };
+    check(&pair);
+    // The table was made, and the proxy died before its rows came.
+    pair.change("DROP PROCEDURE p");
+    Box::pin(pair.apply()).await.unwrap();
+    pair.applied = log::end_of(&pair.source).await;
+    assert!(before < pair.applied);
+    pair.change("CREATE TABLE late ENGINE=InnoDB AS SELECT * FROM t");
+    let made = pair.applied.clone();
+    Box::pin(pair.apply()).await.unwrap();
+    for forget in ["UPDATE pointsman.ddl_intent SET state = 'begun'", "DO 0"] {
+        pair.target
+            .sql(&format!("DELETE FROM d.late; {forget}"))
+            .unwrap();
+        pair.applied = made.clone();
+        Box::pin(pair.apply()).await.unwrap();
+        assert_eq!(
+            pair.same("SELECT * FROM late ORDER BY id").lines().count(),
+            3
+        );
+    }
+}
+
+macro_rules! made_with_rows {
+    ($($name:ident: $source:ident $target:ident;)*) => {
+        $(#[tokio::test]
+        async fn $name() {
+            made_with_rows(Version::$source, Version::$target).await;
+        })*
+    };
+}
+
+made_with_rows! {
+    a_table_made_with_its_rows_is_carried_over_from_mysql_97_to_mysql_97: MySql97 MySql97;
+    a_table_made_with_its_rows_is_carried_over_from_mariadb_1011_to_mariadb_118: MariaDb1011 MariaDb118;
+    a_table_made_with_its_rows_is_carried_over_from_mysql_97_to_mariadb_118: MySql97 MariaDb118;
+    a_table_made_with_its_rows_is_carried_over_from_mariadb_118_to_mysql_97: MariaDb118 MySql97;
 }
