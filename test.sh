@@ -92,6 +92,7 @@ if [ "$mode" = all ]; then
     done
     step "the same across a cutover"
     ./integration/suites/mariadb-client.sh --cutover
+    ./integration/suites/mysql-client.sh --cutover
 else
     run_tests --workspace
     step "a short choice of others' tests, without and through the proxy"
