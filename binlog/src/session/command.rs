@@ -62,6 +62,7 @@ const EXECUTE_PREFIX_BYTES: usize = STATEMENT_PREFIX_BYTES + 1;
 /// Codes of commands that the relay names.
 pub(super) mod code {
     pub(in crate::session) const QUIT: u8 = 0x01;
+    pub(in crate::session) const INIT_DB: u8 = 0x02;
     pub(in crate::session) const QUERY: u8 = 0x03;
     pub(in crate::session) const PROCESS_KILL: u8 = 0x0c;
     pub(in crate::session) const PING: u8 = 0x0e;

@@ -146,6 +146,8 @@ pub(super) struct Pump {
     pub(super) variables: Names,
     /// Names of user-level locks in its statements, likewise.
     pub(super) locks: Names,
+    /// The default database of the log-in.
+    database: Option<Bytes>,
     /// What the client's last statement left, while questions of ours stand between it and the next.
     pub(super) outcome: Option<Outcome>,
     local_file: LocalFile,
@@ -197,6 +199,8 @@ pub(super) struct Beginning {
     pub(super) welcome: BytesMut,
     pub(super) server: Present,
     pub(super) eof: EofStyle,
+    /// The default database that the client asked for.
+    pub(super) database: Option<Bytes>,
     pub(super) local_file: LocalFile,
     pub(super) entry: Arc<Entry>,
     pub(super) requests: mpsc::Receiver<Request>,
@@ -225,6 +229,7 @@ impl Pump {
             last_words: Words::default(),
             variables: Names::default(),
             locks: Names::default(),
+            database: beginning.database,
             outcome: None,
             local_file: beginning.local_file,
             sequence: 0,
@@ -432,6 +437,8 @@ impl Pump {
     /// The session is like new: the connection was reset, or another user logged in.
     pub(super) fn forget_state(&mut self) {
         self.statements.clear();
+        // Another user may have another one.
+        self.database = None;
         self.words = Words::default();
         self.last_words = Words::default();
         self.variables = Names::default();

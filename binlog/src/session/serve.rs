@@ -209,6 +209,7 @@ impl Arrival {
             client,
             welcome,
             eof: startup.eof(),
+            database: startup.database.clone(),
             local_file: startup.local_file(),
             server: Present::of(conn, side),
             entry: Arc::clone(&entry),

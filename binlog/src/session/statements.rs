@@ -12,6 +12,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::kill;
 use super::limits::{STATEMENT_BYTES_MAX, STATEMENTS_MAX};
 use super::pulse::Prepared;
+use super::text::{self, Words};
 
 /// MariaDB's clients: the statement that was prepared last.
 pub(super) const LAST_PREPARED: u32 = u32::MAX;
@@ -31,6 +32,20 @@ pub(super) struct Statement {
     types: Option<Bytes>,
     binding: Binding,
     kills: Kills,
+    context: Context,
+    changes: Changes,
+}
+
+/// The default database and the `sql_mode` by which a text is read, as the number of times that one of
+/// them may have changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Context(u64);
+
+/// Whether executing a statement may change the context of later ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Changes {
+    Context,
+    Nothing,
 }
 
 /// Whether a statement is a `KILL`.
@@ -61,12 +76,20 @@ pub(super) struct Rebound {
 pub(super) struct Statements {
     known: HashMap<u32, Statement>,
     /// Texts that were sent and are not prepared yet, in order.
-    preparing: VecDeque<Option<Bytes>>,
+    preparing: VecDeque<Sent>,
     /// A text that is not here as a whole yet.
     partial: Option<BytesMut>,
     bytes: usize,
     last: u32,
     ids: Ids,
+    context: Context,
+}
+
+/// A text on its way to the server, unless it is too long to keep, and the context it is read in.
+#[derive(Debug)]
+struct Sent {
+    text: Option<Bytes>,
+    context: Context,
 }
 
 /// Whether ids pass as they are.
@@ -86,16 +109,35 @@ impl Statements {
             .len()
             .saturating_add(usize::try_from(missing).unwrap_or(usize::MAX));
         let fits = self.bytes.saturating_add(length) <= STATEMENT_BYTES_MAX;
-        if !fits {
-            self.preparing.push_back(None);
-            return;
+        let kept = fits && missing == 0;
+        self.preparing.push_back(Sent {
+            text: kept.then(|| Bytes::copy_from_slice(text)),
+            context: self.context,
+        });
+        if fits {
+            self.bytes += length;
         }
-        self.bytes += length;
-        if missing == 0 {
-            self.preparing.push_back(Some(Bytes::copy_from_slice(text)));
-        } else {
+        if fits && missing > 0 {
             self.partial = Some(BytesMut::from(text));
-            self.preparing.push_back(None);
+        }
+    }
+
+    /// What is prepared from here on may be read in another way than what was prepared before.
+    pub(super) fn context_changes(&mut self) {
+        self.context.0 += 1;
+    }
+
+    /// Whether nothing changed the context since the session began, or was reset.
+    pub(super) fn is_in_first_context(&self) -> bool {
+        self.context == Context::default()
+    }
+
+    /// A statement is executed.
+    #[inline]
+    pub(super) fn executes(&mut self, id: u32) {
+        let found = self.find(id);
+        if found.is_some_and(|statement| statement.changes == Changes::Context) {
+            self.context_changes();
         }
     }
 
@@ -107,14 +149,15 @@ impl Statements {
         text.extend_from_slice(piece);
         if missing > 0 {
             self.partial = Some(text);
-        } else if let Some(slot) = self.preparing.back_mut() {
-            *slot = Some(text.freeze());
+        } else if let Some(sent) = self.preparing.back_mut() {
+            sent.text = Some(text.freeze());
         }
     }
 
     /// The server prepared the first of those that wait: the id that the client is to see.
     pub(super) fn prepared(&mut self, prepared: Prepared) -> Option<u32> {
-        let text = self.preparing.pop_front().flatten();
+        let sent = self.preparing.pop_front();
+        let (text, context) = sent.map_or((None, self.context), |sent| (sent.text, sent.context));
         let id = match &mut self.ids {
             Ids::Same => prepared.statement,
             Ids::Mapped { next } => {
@@ -128,7 +171,15 @@ impl Statements {
             return None;
         }
         let is_kill = text.as_deref().is_some_and(kill::is_kill);
+        let words = text.as_deref().map(text::find).unwrap_or_default();
+        let changes = words.has(Words::CONTEXT);
         let statement = Statement {
+            context,
+            changes: if changes {
+                Changes::Context
+            } else {
+                Changes::Nothing
+            },
             kills: if is_kill { Kills::Yes } else { Kills::No },
             text,
             params: prepared.params,
@@ -144,7 +195,10 @@ impl Statements {
 
     /// The server did not prepare the first of those that wait.
     pub(super) fn not_prepared(&mut self) {
-        if let Some(Some(text)) = self.preparing.pop_front() {
+        if let Some(Sent {
+            text: Some(text), ..
+        }) = self.preparing.pop_front()
+        {
             self.bytes = self.bytes.saturating_sub(text.len());
         }
     }
@@ -251,12 +305,17 @@ impl Statements {
         }
     }
 
-    /// The statements for a twin, in the order of their ids; `None` when one was not kept.
+    /// The statements for a twin, in the order of their ids; `None` when one was not kept, or was prepared in
+    /// another context than the present one: the twin would read it in this.
     pub(super) fn to_prepare(&self) -> Option<Vec<(u32, Bytes, u16)>> {
+        let of_now = |statement: &Statement| statement.context == self.context;
         let mut all: Vec<_> = self
             .known
             .iter()
-            .map(|(id, statement)| Some((*id, statement.text.clone()?, statement.params)))
+            .map(|(id, statement)| {
+                let text = statement.text.clone().filter(|_| of_now(statement))?;
+                Some((*id, text, statement.params))
+            })
             .collect::<Option<_>>()?;
         all.sort_unstable_by_key(|(id, _, _)| *id);
         Some(all)

@@ -29,6 +29,10 @@ impl Words {
     /// Something is set for the next transaction only.
     pub(super) const SET_TRANSACTION: Self = Self(128);
     const LOAD: Self = Self(256);
+    /// The default database or `sql_mode` may change: statements that are prepared later mean something
+    /// else.
+    pub(super) const CONTEXT: Self = Self(512);
+    const SET: Self = Self(1024);
 
     pub(super) fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
@@ -65,6 +69,9 @@ impl Reader {
         let text = std::mem::take(&mut self.overlap);
         let mut found = self.found;
         found.add(find(&text));
+        if found.has(Words::SET) && contains(&text, b"sql_mode") {
+            found.add(Words::CONTEXT);
+        }
         if found.has(Words::LOAD) && contains(&text, b"local") {
             found.add(Words::LOAD_LOCAL);
         }
@@ -93,10 +100,17 @@ pub(super) fn find(text: &[u8]) -> Words {
                 found.add(Words::LOAD_LOCAL);
             }
             b'l' if starts(rest(), b"lock") => lock(text, at, &mut found),
+            b's' if starts(rest(), b"set") => found.add(Words::SET),
+            b's' if found.has(Words::SET) && starts(rest(), b"sql_mode") => {
+                found.add(Words::CONTEXT);
+            }
             b's' if starts(rest(), b"sql_calc_found_rows") => found.add(Words::FOUND_ROWS),
             b't' if starts(rest(), b"temporary") => found.add(Words::TEMPORARY),
             b't' if starts(rest(), b"transaction") && word_before(text, at) == b"set" => {
                 found.add(Words::SET_TRANSACTION);
+            }
+            b'u' if starts(rest(), b"use") && begins_statement(text, at) => {
+                found.add(Words::CONTEXT);
             }
             // `@` and a grave accent are the same but for the bit that tells the case of letters.
             _other if *byte == b'@' => variable(text, at, &mut found),
@@ -104,6 +118,21 @@ pub(super) fn find(text: &[u8]) -> Words {
         }
     }
     found
+}
+
+/// Whether a statement may begin at `at`: nothing but spaces and comments is in front of it, or the end of
+/// the statement before.
+fn begins_statement(text: &[u8], at: usize) -> bool {
+    let before = text.get(..at).unwrap_or_default().trim_ascii_end();
+    // Of a comment for servers of some versions only the beginning is in front.
+    let digits = before.iter().rev().take_while(|byte| byte.is_ascii_digit());
+    let before = before
+        .get(..before.len() - digits.count())
+        .unwrap_or_default();
+    match before.last() {
+        None | Some(b';' | b'/' | b'!' | b'(') => true,
+        Some(_) => trim(before).is_empty(),
+    }
 }
 
 fn lock(text: &[u8], at: usize, found: &mut Words) {
@@ -239,6 +268,33 @@ mod tests {
     }
 
     #[test]
+    fn what_changes_the_meaning_of_later_statements_is_noticed() {
+        for sql in [
+            "use shop",
+            " USE`shop`",
+            "/* x */ use shop",
+            "-- x\nuse shop",
+            "SELECT 1; USE shop",
+            "/*!40000 USE shop */",
+            "SET sql_mode = ''",
+            "set session SQL_MODE=ansi",
+            "SET NAMES utf8, @@SESSION.`sql_mode` = ''",
+            "SET @a = 1, sql_mode = 'ANSI'",
+        ] {
+            has(sql, Words::CONTEXT);
+        }
+        for sql in [
+            "SELECT * FROM t USE INDEX (i)",
+            "SELECT @@sql_mode",
+            "SELECT 'use it'",
+            "INSERT INTO users VALUES (1)",
+            "SET autocommit = 1",
+        ] {
+            assert!(!find(sql.as_bytes()).has(Words::CONTEXT), "{sql}");
+        }
+    }
+
+    #[test]
     fn names_of_locks_are_read_where_they_are_plain() {
         let names = |sql: &str| lock_names(sql.as_bytes());
         let some = |all: &[&str]| Some(all.iter().map(|name| (*name).to_owned()).collect());
@@ -287,12 +343,10 @@ mod tests {
             "select * from t for update",
             "select locally from loads",
         ] {
-            let found = find(text.as_bytes());
-            let harmless = Words::LOAD;
-            assert!(
-                found == Words::default() || found == harmless,
-                "{text}: {found:?}"
-            );
+            let mut found = find(text.as_bytes());
+            found.remove(Words::LOAD);
+            found.remove(Words::SET);
+            assert_eq!(found, Words::default(), "{text}");
         }
     }
 

@@ -125,7 +125,7 @@ impl Twin {
         if replay.schema != self.applied.schema
             && let Some(schema) = &replay.schema
         {
-            self.conn.queue_command(&[INIT_DB], schema);
+            self.conn.queue_command(&[code::INIT_DB], schema);
             self.conn.flush().await?;
             let refused = || Unmovable::Schema(String::from_utf8_lossy(schema).into_owned());
             self.ok(refused).await?;
@@ -414,6 +414,3 @@ fn nearest_collations(collation: &str) -> Vec<String> {
 
 /// Variables that old servers have under other names.
 const RENAMED: [&str; 2] = ["transaction_isolation", "transaction_read_only"];
-
-/// Changes the default database.
-const INIT_DB: u8 = 0x02;

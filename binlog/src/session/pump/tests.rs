@@ -39,6 +39,7 @@ fn fixture() -> Fixture {
         requests: sender.clone(),
     }));
     let pump = Pump::new(Beginning {
+        database: None,
         client: Socket::Unix(client_leg),
         welcome: BytesMut::new(),
         server: Present {

@@ -376,8 +376,13 @@ impl Pump {
             Some(told) => Some(told),
             None => self.replacement(command, header, payload)?,
         };
-        if let Command::Close { statement } = command {
-            self.statements.close(statement);
+        match command {
+            Command::Close { statement } => self.statements.close(statement),
+            Command::Execute { statement, .. } => self.statements.executes(statement),
+            Command::Simple if payload.first() == Some(&code::INIT_DB) => {
+                self.note_database(payload.get(1..).unwrap_or_default());
+            }
+            _other => {}
         }
         if self.last_words.has(Words::SET_TRANSACTION) && command == Command::Query {
             self.pulse.one_shot();
@@ -400,6 +405,9 @@ impl Pump {
         if !whole {
             self.lose_names();
         }
+        if self.last_words.has(Words::CONTEXT) {
+            self.statements.context_changes();
+        }
         if command == Command::Prepare {
             // Frames of 16 MiB are far beyond what is kept of a statement.
             let missing = if header.continues() {
@@ -410,6 +418,13 @@ impl Pump {
             self.statements.preparing(sql, missing);
         }
         self.local_file_of_last()
+    }
+
+    /// The client names a default database. That of its log-in, named again, changes nothing.
+    fn note_database(&mut self, name: &[u8]) {
+        if self.database.as_deref() != Some(name) || !self.statements.is_in_first_context() {
+            self.statements.context_changes();
+        }
     }
 
     fn local_file_of_last(&self) -> LocalFile {
@@ -452,6 +467,9 @@ impl Pump {
         self.last_words = self.reader.more(piece);
         self.words.add(self.last_words);
         self.lose_names();
+        if self.last_words.has(Words::CONTEXT) {
+            self.statements.context_changes();
+        }
         if self.local_file_of_last() == LocalFile::MayAsk {
             self.pulse.offer_file();
         }
