@@ -21,8 +21,8 @@ pub enum Unmovable {
     /// A lock that may have been taken by `GET_LOCK` and cannot be told, or cannot be taken on the
     /// other server.
     UserLock,
-    /// A statement prepared by SQL, one that was too long to keep, or one that the present default database or
-    /// `sql_mode` gives another meaning.
+    /// A statement prepared by SQL, one that was too long to keep, or one that the present default database,
+    /// `sql_mode` or character set gives another meaning.
     PreparedStatement,
     /// User variables whose names cannot be told, or a name that cannot be carried.
     UserVariable,

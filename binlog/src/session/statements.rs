@@ -36,7 +36,7 @@ pub(super) struct Statement {
     changes: Changes,
 }
 
-/// The default database and the `sql_mode` by which a text is read, as the number of times that one of
+/// The default database, the `sql_mode`, the character sets and the collation by which a text is read, as the number of times that one of
 /// them may have changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Context(u64);

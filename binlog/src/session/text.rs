@@ -7,6 +7,15 @@
 /// Bytes that a longer text is looked at again with the next piece: longer than any word here.
 const OVERLAP_BYTES: usize = 64;
 
+/// What may be set by which a statement's text is read; `character` begins some.
+const CONTEXTS: [&[u8]; 5] = [
+    b"sql_mode",
+    b"names",
+    b"charset",
+    b"character",
+    b"collation_connection",
+];
+
 /// What was found, since the session began or was reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Words(u16);
@@ -29,8 +38,8 @@ impl Words {
     /// Something is set for the next transaction only.
     pub(super) const SET_TRANSACTION: Self = Self(128);
     const LOAD: Self = Self(256);
-    /// The default database or `sql_mode` may change: statements that are prepared later mean something
-    /// else.
+    /// The default database, `sql_mode` or the character sets and collations of texts may change:
+    /// statements that are prepared later mean something else.
     pub(super) const CONTEXT: Self = Self(512);
     const SET: Self = Self(1024);
 
@@ -69,7 +78,7 @@ impl Reader {
         let text = std::mem::take(&mut self.overlap);
         let mut found = self.found;
         found.add(find(&text));
-        if found.has(Words::SET) && contains(&text, b"sql_mode") {
+        if found.has(Words::SET) && (0..text.len()).any(|at| sets_context(&text, at)) {
             found.add(Words::CONTEXT);
         }
         if found.has(Words::LOAD) && contains(&text, b"local") {
@@ -100,8 +109,8 @@ pub(super) fn find(text: &[u8]) -> Words {
                 found.add(Words::LOAD_LOCAL);
             }
             b'l' if starts(rest(), b"lock") => lock(text, at, &mut found),
-            b's' if starts(rest(), b"set") => found.add(Words::SET),
-            b's' if found.has(Words::SET) && starts(rest(), b"sql_mode") => {
+            b's' if starts(rest(), b"set") && begins_statement(text, at) => found.add(Words::SET),
+            b'c' | b'n' | b's' if found.has(Words::SET) && sets_context(text, at) => {
                 found.add(Words::CONTEXT);
             }
             b's' if starts(rest(), b"sql_calc_found_rows") => found.add(Words::FOUND_ROWS),
@@ -133,6 +142,14 @@ fn begins_statement(text: &[u8], at: usize) -> bool {
         None | Some(b';' | b'/' | b'!' | b'(') => true,
         Some(_) => trim(before).is_empty(),
     }
+}
+
+/// Whether the word at `at` is one of [`CONTEXTS`].
+fn sets_context(text: &[u8], at: usize) -> bool {
+    let before = at.checked_sub(1).and_then(|before| text.get(before));
+    let is_whole = !before.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    let rest = text.get(at..).unwrap_or_default();
+    is_whole && CONTEXTS.iter().any(|one| starts(rest, one))
 }
 
 fn lock(text: &[u8], at: usize, found: &mut Words) {
@@ -280,6 +297,10 @@ mod tests {
             "set session SQL_MODE=ansi",
             "SET NAMES utf8, @@SESSION.`sql_mode` = ''",
             "SET @a = 1, sql_mode = 'ANSI'",
+            "SET NAMES latin1",
+            "set character set utf8mb4",
+            "SET @@character_set_client = utf8",
+            "SET collation_connection = utf8mb4_bin",
         ] {
             has(sql, Words::CONTEXT);
         }
@@ -287,6 +308,9 @@ mod tests {
             "SELECT * FROM t USE INDEX (i)",
             "SELECT @@sql_mode",
             "SELECT 'use it'",
+            "UPDATE t SET names = 1, charset = 2, sql_mode = 3",
+            "SET @hostnames = 1",
+            "INSERT INTO t SET names = 1",
             "INSERT INTO users VALUES (1)",
             "SET autocommit = 1",
         ] {

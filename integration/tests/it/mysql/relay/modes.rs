@@ -93,8 +93,8 @@ async fn prepares(house: &House, before: &[(u8, &str)], sql: &str, after: &[(u8,
     conn
 }
 
-/// A twin would read a statement in the session's present database and mode.
-async fn is_not_read_otherwise(from: Version, to: Version) {
+/// A table `one` in two databases, with another value in each.
+async fn with_two_databases(from: Version, to: Version) -> House {
     let house = House::pair(from, to).await;
     let target = house.target.as_ref().unwrap();
     for (server, database, value) in [(&house.source, "shop", 1), (target, "shop", 1)]
@@ -110,6 +110,12 @@ async fn is_not_read_otherwise(from: Version, to: Version) {
             format!("CREATE TABLE one (v int PRIMARY KEY); INSERT INTO one VALUES ({value});\n");
         server.script(database, &table).unwrap();
     }
+    house
+}
+
+/// A twin would read a statement in the session's present database and mode.
+async fn is_not_read_otherwise(from: Version, to: Version) {
+    let house = with_two_databases(from, to).await;
     const ONE: &str = "SELECT v FROM one";
     let set = |text: &'static str| (QUERY, text);
     let unread = [
@@ -117,7 +123,21 @@ async fn is_not_read_otherwise(from: Version, to: Version) {
         prepares(&house, &[], ONE, &[(INIT_DB, "other")]).await,
         prepares(&house, &[], ONE, &[(INIT_DB, "other"), (INIT_DB, "shop")]).await,
         prepares(&house, &[], ONE, &[set("SET sql_mode = 'ANSI_QUOTES'")]).await,
-        prepares(&house, &[], ONE, &[set("SET NAMES utf8, @@sql_mode = ''")]).await,
+        prepares(
+            &house,
+            &[],
+            ONE,
+            &[set("SET autocommit = 1, @@sql_mode = ''")],
+        )
+        .await,
+        prepares(&house, &[], ONE, &[set("SET NAMES latin1")]).await,
+        prepares(
+            &house,
+            &[],
+            ONE,
+            &[set("SET collation_connection = latin1_bin")],
+        )
+        .await,
     ];
     let mut as_ever = [
         prepares(
