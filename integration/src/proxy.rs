@@ -322,6 +322,16 @@ impl Proxy {
         Ok(status)
     }
 
+    /// The number of its process.
+    ///
+    /// # Errors
+    ///
+    /// When it does not run.
+    pub fn pid(&self) -> Result<u32> {
+        let child = self.child.as_ref().context("the proxy is not running")?;
+        Ok(child.id())
+    }
+
     /// Bytes of memory that are the program's own (`RssAnon`), as the kernel counts them.
     ///
     /// # Errors

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use router::Switch;
+use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -44,12 +46,26 @@ pub(crate) fn run(config: &Path, socket: Option<PathBuf>) -> Exit {
         config.admin.socket = socket;
     }
     log_to_stderr();
+    keep_private();
     match serve(config) {
         Ok(()) => Exit::Done,
         Err(error) => {
             output::error(error.as_ref());
             Exit::Refused
         }
+    }
+}
+
+/// The spool holds rows and memory holds passwords: the files that we make are for our own user alone, and
+/// a crash leaves no picture of our memory behind.
+fn keep_private() {
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    if let Err(error) = rustix::process::setrlimit(Resource::Core, none) {
+        warn!(%error, "core dumps cannot be switched off");
     }
 }
 

@@ -38,10 +38,17 @@ fn named(document: &str) -> Vec<String> {
 #[test]
 fn every_test_that_the_tables_of_traps_name_is_there() {
     let mut all = String::new();
-    for folder in ["integration/tests", "binlog/src", "pgwal/src", "router/src"] {
+    let folders = [
+        "integration/tests",
+        "binlog/src",
+        "pgwal/src",
+        "router/src",
+        "router/tests",
+    ];
+    for folder in folders {
         sources(&root().join(folder), &mut all);
     }
-    for document in ["mysql.md", "postgres.md"] {
+    for document in ["failures.md", "mysql.md", "postgres.md"] {
         let tests = named(document);
         assert!(tests.len() >= 12, "{document} names {tests:?}");
         for test in tests {

@@ -1,5 +1,8 @@
 //! Garbage from outside: the one who sends it is refused, the others are served.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use integration::proxy::Proxy;
@@ -106,4 +109,49 @@ async fn garbage_on_the_admin_socket_is_answered_and_the_next_command_works() {
     assert_eq!(stage.proxy.status().await.unwrap()["phase"], "proxying");
     assert_eq!(stage.serving_major(), 14);
     drop(half);
+}
+
+/// All below a folder that others than its user may read, write or enter.
+fn open_to_others(folder: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let metadata = fs::symlink_metadata(&path).unwrap();
+        if metadata.permissions().mode() & 0o077 != 0 {
+            found.push(path.display().to_string());
+        }
+        if metadata.is_dir() {
+            open_to_others(&path, found);
+        }
+    }
+}
+
+/// The spool holds rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_proxy_writes_is_for_its_own_user_alone() {
+    let stage = Stage::new(14, 17).await;
+    let load = stage.load(2).await;
+    stage.stream().await;
+    // Changes that nobody takes go to files.
+    stage.target.pause().unwrap();
+    load.more_commits(50, PATIENCE).await.unwrap();
+    let spool = stage.proxy.config_path().with_file_name("spool");
+    let mut found = Vec::new();
+    let mut entries = 0;
+    for entry in fs::read_dir(&spool).unwrap() {
+        entries += 1;
+        assert!(entry.unwrap().path().exists());
+    }
+    open_to_others(&spool, &mut found);
+    stage.target.resume().unwrap();
+    assert!(entries > 0, "nothing is in {}", spool.display());
+    assert_eq!(found, Vec::<String>::new());
+    let mode = fs::metadata(&spool).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0);
+    let limits =
+        fs::read_to_string(format!("/proc/{}/limits", stage.proxy.pid().unwrap())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core"));
+    let words: Vec<_> = core.unwrap().split_whitespace().collect();
+    assert_eq!(words[4..6], ["0", "0"], "{core:?}");
+    let report = load.stop().await.unwrap();
+    stage.assert_perfect(&report, &stage.source).await;
 }
