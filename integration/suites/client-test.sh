@@ -23,6 +23,19 @@ run() {
     done >"$work/$way.txt" 2>"$work/$way.log"
 }
 
+# Starts what a move takes: a source and a target, the proxy before them, and the move, up to the flow of
+# changes.
+start_move() {
+    local scheme=$1 source_port
+    start_one source "${for_a_move[@]}" --server-id=1
+    source_port=$started_port
+    start_one target "${for_a_move[@]}" --server-id=2
+    start_proxy "$scheme://root@127.0.0.1:$source_port" "target = \"$scheme://root@127.0.0.1:$started_port\""
+    sql_at "$proxy_port" "CREATE DATABASE IF NOT EXISTS test"
+    pointsman start
+    wait_for phase_is streaming
+}
+
 # Moves the server. Some tests leave what refuses a cutover, for as long as they run.
 move() {
     local _try
@@ -35,7 +48,7 @@ move() {
 
 # The same on a server that moves meanwhile.
 run_moved() {
-    start_move
+    start_move "$1"
     run moved "$proxy_port" "$proxy_port"
     wait "$cutover" || fail "the cutover was refused: $(cat "$work/cutover.txt")"
     phase_is switched || fail "nothing was switched: $(cat "$work/cutover.txt")"
@@ -64,5 +77,5 @@ run_client_tests() {
     run direct "$server_port"
     run proxied "$proxy_port"
     compare "$work/direct.txt" "$work/proxied.txt"
-    [ "$with_cutover" = no ] || run_moved
+    [ "$with_cutover" = no ] || run_moved "$url_scheme"
 }

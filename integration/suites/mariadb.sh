@@ -40,19 +40,6 @@ start_server() {
 for_a_move=(--log-bin=binlog --binlog-format=ROW --log-bin-trust-function-creators=1
     --enforce-storage-engine=InnoDB --sql-mode=STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_AUTO_CREATE_USER)
 
-# Starts what a move takes: a source and a target, the proxy before them with the lines of configuration
-# that are named, and the move, up to the flow of changes.
-start_move() {
-    local source_port
-    start_one source "${for_a_move[@]}" --server-id=1
-    source_port=$started_port
-    start_one target "${for_a_move[@]}" --server-id=2
-    start_proxy "mariadb://root@127.0.0.1:$source_port" "target = \"mariadb://root@127.0.0.1:$started_port\"" "$@"
-    sql_at "$proxy_port" "CREATE DATABASE IF NOT EXISTS test"
-    pointsman start
-    wait_for phase_is streaming
-}
-
 sql_at() { "$usr/bin/mariadb" --no-defaults -h127.0.0.1 -P"$1" -uroot -N -e "$2"; }
 
 sql() { sql_at "$server_port" "$1"; }

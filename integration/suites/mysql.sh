@@ -53,19 +53,6 @@ start_server() {
 for_a_move=(--log-bin=binlog --log-bin-trust-function-creators=1 --disabled-storage-engines=MyISAM,MEMORY,CSV,ARCHIVE
     --sql-mode=ONLY_FULL_GROUP_BY,STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO)
 
-# Starts what a move takes: a source and a target, the proxy before them with the lines of configuration
-# that are named, and the move, up to the flow of changes.
-start_move() {
-    local source_port
-    start_one source "${for_a_move[@]}" --server-id=1
-    source_port=$started_port
-    start_one target "${for_a_move[@]}" --server-id=2
-    start_proxy "mysql://root@127.0.0.1:$source_port" "target = \"mysql://root@127.0.0.1:$started_port\"" "$@"
-    sql_at "$proxy_port" "CREATE DATABASE IF NOT EXISTS test"
-    pointsman start
-    wait_for phase_is streaming
-}
-
 sql_at() { "$tree/bin/mysql" -h127.0.0.1 -P"$1" -uroot -N -e "$2"; }
 
 sql() { sql_at "$server_port" "$1"; }
