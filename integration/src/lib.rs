@@ -20,6 +20,7 @@ pub mod load;
 pub mod mysql;
 pub mod port;
 pub mod proxy;
+pub mod python;
 pub mod scratch;
 pub mod server;
 pub mod small_disk;

@@ -38,6 +38,7 @@ mod threads;
 mod tls;
 mod twin;
 mod type_names;
+mod types;
 mod users;
 mod verifiers;
 

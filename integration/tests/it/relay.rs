@@ -8,6 +8,7 @@ mod logins;
 mod looks;
 mod moving;
 mod notifications;
+mod own_types;
 mod protocol;
 mod sequences;
 mod state;

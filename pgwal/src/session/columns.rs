@@ -16,6 +16,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 
 use super::type_names::{FIXED_TYPES, TypeName};
+use super::types::exchange::Shape;
 use crate::wire::{FieldError, Fields, Message, ServerError};
 
 /// A statement as a twin prepares it again.
@@ -83,6 +84,15 @@ impl Answer {
 }
 
 impl Described {
+    /// Its types, as its server calls them.
+    pub(super) fn shape(&self) -> Shape {
+        let columns = self.columns.iter().map(|(_, of_type)| *of_type);
+        Shape {
+            parameters: self.parameters.clone(),
+            columns: Some(columns.collect()),
+        }
+    }
+
     /// The types that have to be compared by name.
     pub(super) fn named_types(&self) -> impl Iterator<Item = u32> + '_ {
         let columns = self.columns.iter().map(|(_, of_type)| of_type);

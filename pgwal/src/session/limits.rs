@@ -46,6 +46,17 @@ pub(super) const TWIN_TIMEOUT: Duration = Duration::from_secs(15);
 /// millisecond, more where there are many sequences; in those beyond it is not defined afterwards.
 pub(super) const SEQUENCE_TURNS: usize = 64;
 
+/// The longest description of columns or parameters in which types are looked for: the most columns
+/// that a server gives, with names as long as it lets them be, take less.
+pub(super) const DESCRIPTION_BYTES_MAX: usize = 256 * 1024;
+
+/// The longest row in which numbers of types are looked for.
+pub(super) const WATCHED_ROW_BYTES_MAX: usize = 64 * 1024;
+
+/// The longest message that is kept as a whole so that numbers of types in it can be replaced. The
+/// session of a longer one is ended.
+pub(super) const TRANSLATED_BYTES_MAX: u32 = 64 * 1024 * 1024;
+
 /// How long after one session's connection to the server that was left the next one's is closed: a
 /// server works for up to a millisecond for each, and the clients shall not feel all of them at once.
 pub(super) const CLOSE_PACE: Duration = Duration::from_millis(3);

@@ -13,6 +13,7 @@ use super::question::KNOWN_SETTINGS;
 use super::relay::Relay;
 use super::sequences::{self, CLOSE, INSTALL_QUESTION, REMOVE};
 use super::type_names::{TypeName, TypeNames};
+use super::types::catalog::{self, Kind, OfType};
 use crate::wire::SqlConn;
 
 /// The locks of all sessions in this database. Whose they are is looked up here: most servers have
@@ -106,6 +107,32 @@ impl Observer {
             Ok((number, name))
         });
         names.collect()
+    }
+
+    /// The types that a server numbers by itself.
+    pub(super) async fn types(&self, relay: &Relay, side: Side) -> Result<Vec<OfType>, Unknown> {
+        let failed = |error: tokio_postgres::Error| Unknown(error.to_string());
+        let bad = |_bad| Unknown::new("a bad type");
+        let rows = self.ask(relay, side, catalog::QUESTION).await?;
+        let types = rows.into_iter().map(|row| {
+            let (number, inner): (i64, i64) = (
+                row.try_get(0).map_err(failed)?,
+                row.try_get(3).map_err(failed)?,
+            );
+            let name: String = row.try_get(1).map_err(failed)?;
+            let letter: &str = row.try_get(2).map_err(failed)?;
+            let columns: Vec<i64> = row.try_get(4).map_err(failed)?;
+            let elements: i64 = row.try_get(5).map_err(failed)?;
+            let inside = columns.into_iter().chain([inner, elements]);
+            let inside: Result<Vec<u32>, _> = inside.map(u32::try_from).collect();
+            Ok(OfType {
+                number: u32::try_from(number).map_err(bad)?,
+                name: name.into(),
+                kind: Kind::of(letter, u32::try_from(inner).map_err(bad)?),
+                inner: catalog::numbered(inside.map_err(bad)?),
+            })
+        });
+        types.collect()
     }
 
     async fn ask(

@@ -13,6 +13,7 @@ use super::limits::TWIN_TIMEOUT;
 use super::relay::Relay;
 use super::state::{Replay, Unmovable};
 use super::twin::Twin;
+use super::types::numbers::Numbers;
 use crate::wire::{Credential, Endpoint};
 
 /// Everything it takes to have a twin that is like its session.
@@ -23,6 +24,8 @@ pub(super) struct Plan {
     pub(super) parameters: Vec<(String, String)>,
     pub(super) credential: Credential,
     pub(super) replay: Replay,
+    /// The numbers of types that the client knows.
+    pub(super) numbers: Numbers,
     pub(super) relay: Arc<Relay>,
     /// The twin that stands already.
     pub(super) twin: Option<Twin>,
@@ -90,7 +93,8 @@ impl Plan {
                 Twin::open(self.side, &self.endpoint, &self.parameters, self.credential).await?
             }
         };
-        match twin.bring_to(&self.replay, &self.relay).await {
+        let brought = twin.bring_to(&self.replay, self.numbers, &self.relay);
+        match brought.await {
             Ok(()) => Ok(twin),
             Err(reason) => {
                 twin.conn.close().await;

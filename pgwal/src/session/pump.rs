@@ -31,6 +31,9 @@ use super::pulse::Pulse;
 use super::question::Question;
 use super::registry::{Entry, Request, SessionState, When};
 use super::statements::Statements;
+use super::types::Types;
+use super::types::exchange::Exchange;
+use super::types::numbers::Numbers;
 use crate::wire::{ConnParts, Socket};
 
 thread_local! {
@@ -99,6 +102,7 @@ pub(super) struct Pump {
     down: Lane,
     pulse: Pulse,
     pub(super) statements: Statements,
+    pub(super) types: Types,
     question: Question,
     /// Server parameters as the client knows them.
     parameters: HashMap<Bytes, Bytes>,
@@ -146,6 +150,7 @@ impl Pump {
             },
             pulse: Pulse::new(),
             statements: Statements::default(),
+            types: Types::default(),
             question: Question::default(),
             parameters: HashMap::new(),
             entry: beginning.entry,
@@ -169,6 +174,7 @@ impl Pump {
         }
         if gate.is_inside() && self.pulse.is_idle() {
             gate.leave();
+            self.types.settle();
             self.entry.set_state(SessionState::Idle);
         }
         if let Some(due) = self.due_request(cx) {
@@ -270,8 +276,14 @@ impl Pump {
     }
 
     /// Replaces the server, between two messages. Gives back the old connection.
-    pub(super) fn change_server(&mut self, parts: ConnParts, side: Side) -> Socket {
+    pub(super) fn change_server(
+        &mut self,
+        parts: ConnParts,
+        side: Side,
+        exchange: Option<(Box<Exchange>, Numbers)>,
+    ) -> Socket {
         self.side = side;
+        self.types.change_server(exchange);
         self.server_pid = self.entry.legs.lock().current.pid;
         self.pulse = Pulse::new();
         self.question.forget();

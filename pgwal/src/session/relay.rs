@@ -25,6 +25,7 @@ use super::state::{Unmovable, is_custom_setting, is_setting};
 use super::threads::Threads;
 use super::tls::ListenerTls;
 use super::type_names::TypeNames;
+use super::types::catalog::TypeCatalogs;
 use super::users::Users;
 use super::verifiers::{DEFAULT_QUERY, Verifiers};
 use crate::wire::Endpoint;
@@ -91,6 +92,7 @@ pub struct Relay {
     pub(super) verifiers: Verifiers,
     observer: Observer,
     pub(super) type_names: TypeNames,
+    pub(super) type_catalogs: TypeCatalogs,
     /// Whether values of sequences can be carried to the side that does not serve.
     carrying: Mutex<Carrying>,
     /// What opens the function that carries them.
@@ -165,6 +167,7 @@ impl Relay {
             verifiers: Verifiers::default(),
             observer: Observer::default(),
             type_names: TypeNames::default(),
+            type_catalogs: TypeCatalogs::default(),
             carrying: Mutex::default(),
             carry_token,
             twins: Mutex::default(),
@@ -362,6 +365,7 @@ impl Relay {
             for side in [Side::Source, Side::Target] {
                 self.observer.stand_ready(self, side).await;
             }
+            self.learn_types().await;
             if let Some(serving) = self.switch().serving()
                 && *self.carrying.lock() != Carrying::Open
             {
@@ -376,6 +380,15 @@ impl Relay {
         self.ask_all(patience, Request::Prepare, |_entry| true)
             .await;
         self.twin_report()
+    }
+
+    /// Reads the types of both servers, so that nobody has to ask for them inside the hold.
+    async fn learn_types(&self) {
+        if self.options.target.is_some()
+            && let Err(error) = self.type_catalogs.read_anew(self).await
+        {
+            tracing::warn!(%error, "the types of both servers cannot be compared yet");
+        }
     }
 
     /// Whether twins are opened only once the side that is gone to lets somebody in: it is fenced
@@ -503,6 +516,7 @@ impl Relay {
     /// Takes away what twins needed on the side that they were on.
     async fn uninstall(&self) {
         self.type_names.forget();
+        self.type_catalogs.forget();
         let before = std::mem::take(&mut *self.carrying.lock());
         if before != Carrying::Absent {
             for side in [Side::Target, Side::Source] {

@@ -264,6 +264,7 @@ impl Session {
             parameters: self.relay.parameters_for(side, &self.identity.startup),
             credential: self.identity.credential.clone(),
             replay: self.reading.replay.clone(),
+            numbers: self.pump.types.numbers.clone(),
             relay: Arc::clone(&self.relay),
             twin: self.twin.take(),
         })
@@ -396,7 +397,8 @@ impl Session {
             legs.twin = None;
             legs.retired = Some(std::mem::replace(&mut legs.current, twin.key()));
         }
-        let old = self.pump.change_server(twin.conn.into_parts(), side);
+        let exchange = twin.take_exchange();
+        let old = (self.pump).change_server(twin.conn.into_parts(), side, exchange);
         if let Some(older) = self.retired.replace(old) {
             close(older).await;
         }

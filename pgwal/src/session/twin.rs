@@ -14,6 +14,9 @@ use super::registry::LegKey;
 use super::relay::Relay;
 use super::sequences::{CARRY, CARRY_BEGIN, Current};
 use super::state::{Replay, Unmovable};
+use super::types::exchange::Exchange;
+use super::types::numbers::Numbers;
+use super::types::prior::Prior;
 use crate::wire::{Conn, Credential, Endpoint, Fields, Message, ServerError, WireError, frontend};
 
 const FITS: &str = "invariant: constants without zero bytes fit a message";
@@ -30,6 +33,8 @@ pub(super) struct Twin {
     applied: Replay,
     /// What it was given inside a hold.
     completion: Option<Completion>,
+    /// Only where the client knows types by other numbers than this server's.
+    prior: Option<Prior>,
 }
 
 /// What a twin may have only inside a hold: before it another session of the server could be in its
@@ -84,6 +89,7 @@ impl Twin {
             side,
             applied: Replay::default(),
             completion: None,
+            prior: None,
         })
     }
 
@@ -110,17 +116,24 @@ impl Twin {
     pub(super) async fn bring_to(
         &mut self,
         replay: &Replay,
+        numbers: Numbers,
         relay: &Relay,
     ) -> Result<(), Unmovable> {
-        let broken = |error: WireError| Unmovable::NotLetIn(error.to_string());
-        if self.applied == *replay {
-            return Ok(());
+        self.know_types(numbers, relay).await?;
+        if self.applied != *replay {
+            self.apply(replay, relay).await?;
         }
+        self.note_types(replay).await
+    }
+
+    async fn apply(&mut self, replay: &Replay, relay: &Relay) -> Result<(), Unmovable> {
+        let broken = |error: WireError| Unmovable::NotLetIn(error.to_string());
         let carry_token = relay.carry_token();
         let known = std::mem::take(&mut self.applied);
         let mut steps: Vec<Step<'_>> = Vec::new();
         let mut sequences = replay.sequences.as_slice();
         let further;
+        let translated: Vec<Bytes>;
         let is_same_but_for_sequences = known.differs_in_sequences_alone(replay);
         if is_same_but_for_sequences {
             // Of a session that works on this is what changes all the time.
@@ -130,6 +143,9 @@ impl Twin {
                 None => steps.push(Step::Run("DISCARD SEQUENCES")),
             }
         } else {
+            if let Some(prior) = &mut self.prior {
+                prior.forget_statements();
+            }
             if known != Replay::default() {
                 self.conn.query("DISCARD ALL").await.map_err(broken)?;
                 self.completion = None;
@@ -140,8 +156,12 @@ impl Twin {
                     .iter()
                     .map(|(name, value)| Step::Setting(name, value)),
             );
-            let named = replay.statements.iter();
-            steps.extend(named.map(|one| Step::Statement(&one.parse)));
+            let named = replay.statements.iter().map(|one| &one.parse);
+            translated = match &mut self.prior {
+                Some(prior) => named.map(|one| prior.translate_parse(one)).collect(),
+                None => named.cloned().collect(),
+            };
+            steps.extend(translated.iter().map(Step::Statement));
             let by_sql = replay.sql_prepares.iter();
             steps.extend(by_sql.map(|one| Step::SqlPrepare(&one.parse)));
         }
@@ -170,6 +190,51 @@ impl Twin {
         }
         self.applied = replay.clone();
         Ok(())
+    }
+
+    /// Has it know which types its client calls by other numbers than its server.
+    async fn know_types(&mut self, numbers: Numbers, relay: &Relay) -> Result<(), Unmovable> {
+        if !numbers.has_others_than(self.side) {
+            self.prior = None;
+            return Ok(());
+        }
+        if let Some(prior) = &mut self.prior {
+            prior.know(numbers);
+            return Ok(());
+        }
+        let catalog = relay.type_catalogs.get(relay).await;
+        let catalog = catalog.map_err(|error| Unmovable::NotLetIn(error.to_string()))?;
+        self.prior = Some(Prior::new(self.side, numbers, catalog));
+        Ok(())
+    }
+
+    /// Notes the types of all prepared statements, if they will be needed and are not known.
+    async fn note_types(&mut self, replay: &Replay) -> Result<(), Unmovable> {
+        if !self.prior.as_ref().is_some_and(Prior::lacks_statements) {
+            return Ok(());
+        }
+        let names: Vec<&Bytes> = replay.prepared().map(|one| &one.name).collect();
+        self.note_types_of(&names)
+            .await
+            .map_err(|error| Unmovable::NotLetIn(error.to_string()))
+    }
+
+    async fn note_types_of(&mut self, names: &[&Bytes]) -> Result<(), WireError> {
+        let answers = self.describe(names.iter().copied()).await?;
+        let described = names.iter().zip(answers);
+        // Those that the server refuses have no types.
+        let known =
+            described.filter_map(|(name, answer)| Some((Bytes::clone(name), answer.ok()?.shape())));
+        if let Some(prior) = &mut self.prior {
+            prior.note_statements(known);
+        }
+        Ok(())
+    }
+
+    /// What has to translate for the client from now on, if its numbers of types are not this
+    /// server's.
+    pub(super) fn take_exchange(&mut self) -> Option<(Box<Exchange>, Numbers)> {
+        self.prior.take().map(Prior::into_exchange)
     }
 
     /// Has the server refuse those statements that give something else here than the client was
@@ -313,11 +378,16 @@ impl Twin {
     /// Prepares the client's unnamed statement. That it fails is no news: then it failed on the
     /// other server too, or the client will be told when it uses it.
     pub(super) async fn prepare_unnamed(&mut self, parse: &[u8]) -> Result<(), WireError> {
-        put_message(b'P', parse, self.conn.out());
+        match &mut self.prior {
+            Some(prior) => put_message(b'P', &prior.translate_parse(parse), self.conn.out()),
+            None => put_message(b'P', parse, self.conn.out()),
+        }
         frontend::sync(self.conn.out());
         self.conn.flush().await?;
         if let Some(error) = read_to_ready(&mut self.conn).await? {
             tracing::debug!(%error, "a client's unnamed statement is not prepared on its twin");
+        } else if self.prior.is_some() {
+            self.note_types_of(&[&Bytes::new()]).await?;
         }
         Ok(())
     }

@@ -4,10 +4,10 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use integration::binaries;
+use integration::python::Python;
 use integration::server::psql;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::Command;
 
 use super::stage::{DATABASE, PATIENCE, Stage};
 
@@ -55,64 +55,32 @@ for line in sys.stdin:
     sys.stdout.flush()
 "#;
 
-struct Psycopg {
-    _child: Child,
-    input: ChildStdin,
-    output: Lines<BufReader<ChildStdout>>,
-}
-
-impl Psycopg {
-    fn start(url: &str) -> Self {
-        let python = std::env::var_os("POINTSMAN_PYTHON").map_or_else(
-            || binaries::project_root().join(".cache/python/bin/python"),
-            std::path::PathBuf::from,
-        );
-        let mut child = Command::new(&python)
-            .args(["-c", PSYCOPG, url])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}; run ./test.sh", python.display()));
-        let input = child.stdin.take().unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self {
-            _child: child,
-            input,
-            output,
-        }
-    }
-
-    async fn ask(&mut self, line: &str) -> String {
-        self.input
-            .write_all(format!("{line}\n").as_bytes())
-            .await
-            .unwrap();
-        let answer = self.output.next_line().await.unwrap();
-        answer.expect("psycopg ended; its error is above")
-    }
-}
-
-async fn works(python: &mut Psycopg) {
-    assert_eq!(python.ask("text SELECT 40 + 2").await, "42");
-    assert_eq!(python.ask("binary SELECT 40 + 2").await, "42");
-    assert_eq!(python.ask("copy SELECT * FROM customer").await, "2000");
+async fn works(python: &mut Python) {
+    assert_eq!(python.ask("text SELECT 40 + 2").await.unwrap(), "42");
+    assert_eq!(python.ask("binary SELECT 40 + 2").await.unwrap(), "42");
+    assert_eq!(
+        python.ask("copy SELECT * FROM customer").await.unwrap(),
+        "2000"
+    );
     let insert = "INSERT INTO \"Odd schema\".\"No key\" VALUES ('python', 1)";
-    assert_eq!(python.ask(&format!("transaction {insert}")).await, "ok");
-    let error = python.ask("text SELECT 1 / 0").await;
+    assert_eq!(
+        python.ask(&format!("transaction {insert}")).await.unwrap(),
+        "ok"
+    );
+    let error = python.ask("text SELECT 1 / 0").await.unwrap();
     assert!(error.starts_with("ERROR DivisionByZero"), "{error}");
     let copy = "copyin \"Odd schema\".\"No key\"";
-    assert_eq!(python.ask(copy).await, "ok");
-    assert_eq!(python.ask("notify good news").await, "good news");
+    assert_eq!(python.ask(copy).await.unwrap(), "ok");
+    assert_eq!(python.ask("notify good news").await.unwrap(), "good news");
     // The request comes on a connection of its own and must find the session's present server.
-    let error = python.ask("cancelled SELECT pg_sleep(60)").await;
+    let error = python.ask("cancelled SELECT pg_sleep(60)").await.unwrap();
     assert!(error.starts_with("ERROR QueryCanceled"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn psycopg_works_before_and_after_the_cutover_on_one_connection() {
     let stage = Stage::new(14, 17).await;
-    let mut python = Psycopg::start(&stage.url());
+    let mut python = Python::start(PSYCOPG, &[&stage.url()]).unwrap();
     works(&mut python).await;
     stage.stream().await;
     works(&mut python).await;
@@ -122,12 +90,13 @@ async fn psycopg_works_before_and_after_the_cutover_on_one_connection() {
         python
             .ask("text SHOW server_version")
             .await
+            .unwrap()
             .starts_with("17")
     );
     let counted = "SELECT count(*) FROM \"Odd schema\".\"No key\" WHERE \"a column\" = 'python'";
     assert_eq!(stage.target.psql(DATABASE, counted).unwrap(), "3");
 
-    let mut newcomer = Psycopg::start(&stage.url());
+    let mut newcomer = Python::start(PSYCOPG, &[&stage.url()]).unwrap();
     works(&mut newcomer).await;
 }
 

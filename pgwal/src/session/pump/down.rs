@@ -102,13 +102,14 @@ impl Pump {
     fn note_down(&mut self, header: Header, body: &mut [u8]) -> Result<bool, Fatal> {
         match header.tag {
             b'Z' => {
-                let Some(status) = body.first() else {
+                let Some(status) = body.first().copied() else {
                     return Ok(false);
                 };
                 if header.body_bytes != 1 {
                     return Err(Fatal::protocol("the server sent a bad ReadyForQuery"));
                 }
-                self.pulse.ready(*status);
+                self.pulse.ready(status);
+                self.types.down(header, body, self.side)?;
                 if self.pulse.is_answered() && !self.pulse.is_idle() {
                     self.entry.set_state(SessionState::IdleInTransaction);
                 }
@@ -131,6 +132,11 @@ impl Pump {
                     if body.len() < length.min(TAG_BYTES) {
                         return Ok(false);
                     }
+                }
+                if !self.types.down(header, body, self.side)? {
+                    return Ok(false);
+                }
+                if tag == b'C' {
                     self.question.note_command(body);
                 }
                 self.pulse.server(tag);

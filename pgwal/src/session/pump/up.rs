@@ -79,7 +79,7 @@ impl Pump {
             return Ok(Verdict::Through);
         }
         let mut held = std::mem::take(&mut self.up.held);
-        let (forward, verdict) = self.scan_up(&held, gate)?;
+        let (forward, verdict) = self.scan_up(&mut held, gate)?;
         if forward == held.len() {
             self.up.backlog = held;
             return Ok(Verdict::Through);
@@ -105,7 +105,7 @@ impl Pump {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(result) => self.note_client_end(result)?,
             };
-            let bytes = scratch.get(..read).unwrap_or_default();
+            let bytes = scratch.get_mut(..read).unwrap_or_default();
             let (forward, _verdict) = self.scan_up(bytes, gate)?;
             let (forward, rest) = bytes.split_at(forward);
             let written = write_or_keep(forward, &mut self.up.backlog, &mut self.server, cx);
@@ -133,13 +133,13 @@ impl Pump {
     }
 
     /// Looks at the headers in `bytes`: how many bytes may be forwarded, and why not more.
-    fn scan_up(&mut self, bytes: &[u8], gate: &mut Gate) -> Result<(usize, Verdict), Fatal> {
+    fn scan_up(&mut self, bytes: &mut [u8], gate: &mut Gate) -> Result<(usize, Verdict), Fatal> {
         let mut at = skip_remaining(&mut self.up.remaining, bytes);
         if self.statements.wants_more() {
             self.statements.more(bytes.get(..at).unwrap_or_default());
         }
         loop {
-            let rest = bytes.get(at..).unwrap_or_default();
+            let rest = bytes.get_mut(at..).unwrap_or_default();
             let header = frame::header(rest, MESSAGE_BYTES_MAX)
                 .map_err(|bad| Fatal::protocol(format!("invalid message: {bad}")))?;
             let Some(header) = header else {
@@ -151,6 +151,10 @@ impl Pump {
             if self.is_awaited_whole(header, rest) {
                 return Ok((at, Verdict::Through));
             }
+            let body = rest.get_mut(HEADER_BYTES..).unwrap_or_default();
+            if self.types.awaits_more_up(header, body)? {
+                return Ok((at, Verdict::Through));
+            }
             match self.admit(header.tag, gate) {
                 Verdict::Through => {}
                 verdict @ (Verdict::MustWait | Verdict::Move(_) | Verdict::Paused) => {
@@ -158,20 +162,17 @@ impl Pump {
                 }
             }
             match header.tag {
-                b'P' => {
-                    let body = rest.get(HEADER_BYTES..).unwrap_or_default();
-                    self.statements.begin(body, header.body_bytes);
-                }
+                b'P' => self.statements.begin(body, header.body_bytes),
                 b'Q' => self.statements.forget_unnamed(),
                 b'C' => {
                     let body_bytes = usize::try_from(header.body_bytes).unwrap_or(usize::MAX);
-                    let body = rest.get(HEADER_BYTES..).unwrap_or_default();
                     if let Some(whole) = body.get(..body_bytes) {
                         self.statements.close(whole);
                     }
                 }
                 _other => {}
             }
+            self.types.up(header, body, self.side);
             self.pulse.client(header.tag);
             self.up.remaining = header.message_bytes();
             at += skip_remaining(&mut self.up.remaining, rest);
