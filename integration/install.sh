@@ -67,14 +67,14 @@ install_pgbench() {
 # The Python drivers, in an environment of its own.
 install_python() {
     export POINTSMAN_PYTHON=${POINTSMAN_PYTHON:-$PWD/.cache/python/bin/python}
-    "$POINTSMAN_PYTHON" -c 'import psycopg, pymysql, cryptography' 2>/dev/null && return 0
+    "$POINTSMAN_PYTHON" -c 'import psycopg, asyncpg, pymysql, cryptography' 2>/dev/null && return 0
     if ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
         install_packages python3 python3-venv
     fi
-    echo "installing the Python packages psycopg and PyMySQL into .cache/python"
+    echo "installing the Python packages psycopg, asyncpg and PyMySQL into .cache/python"
     [ -x .cache/python/bin/pip ] || python3 -m venv .cache/python
     .cache/python/bin/pip install --quiet --disable-pip-version-check \
-        'psycopg[binary]==3.2.*' 'PyMySQL[rsa]==1.1.*'
+        'psycopg[binary]==3.2.*' 'asyncpg==0.32.*' 'PyMySQL[rsa]==1.1.*'
     POINTSMAN_PYTHON=$PWD/.cache/python/bin/python
 }
 

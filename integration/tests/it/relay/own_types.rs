@@ -275,3 +275,55 @@ async fn psycopg_goes_on_with_the_types_that_it_registered() {
         assert_eq!(house.relay.close_source_connections(PATIENCE).await, 0);
     }
 }
+
+/// A program that asks for types when it meets them, and gets and sends everything in binary format.
+const ASYNCPG: &str = r#"
+import sys, asyncio, asyncpg
+async def main():
+    connection = await asyncpg.connect(sys.argv[1])
+    read = await connection.prepare('SELECT m, ms, w FROM own')
+    await read.fetchrow()
+    write = await connection.prepare('SELECT $1::mood, $2::mood[], $3::couple, $4::couple[]')
+    couple = ('sad', 'x', ['fine'])
+    async def both(prepared):
+        row = await prepared.fetchrow('fine', ['sad', None], couple, [couple])
+        assert row[0] == 'fine' and row[1] == ['sad', None], row
+        assert tuple(row[2]) == couple and tuple(row[3][0]) == couple, row
+    rounds = 0
+    for line in iter(sys.stdin.readline, ''):
+        try:
+            assert tuple(await read.fetchrow()) == ('fine', ['fine', None, 'sad'], ['fine'])
+            await both(write)
+            await both(await connection.prepare('SELECT $1::mood, $2::mood[], $3::couple, $4::couple[], %d' % rounds))
+            assert await connection.fetchval('SELECT id FROM own WHERE m = ANY($1::mood[])', ['fine']) == 1
+            # Types that it meets the first time now.
+            for of in line.split():
+                assert await connection.fetchval("SELECT '{x}'::%s[]" % of) == ['x']
+            print((await connection.fetchval('SHOW server_version_num'))[:2], flush=True)
+        except Exception as error:
+            print('ERROR', repr(error).replace('\n', ' '), flush=True)
+        rounds += 1
+asyncio.run(main())
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asyncpg_goes_on_with_the_types_that_it_met() {
+    let house = house(15, 17).await;
+    let shared = "CREATE TYPE later AS ENUM ('x'); CREATE TYPE latest AS ENUM ('x')";
+    for server in [&house.source, house.target.as_ref().unwrap()] {
+        set_up(server, shared).await;
+    }
+    let mut python = Python::start(ASYNCPG, &[&house.url("postgres", "x")]).unwrap();
+    assert_eq!(python.ask("").await.unwrap(), "15");
+    let rounds = [
+        (Side::Target, "later", "17"),
+        (Side::Source, "later", "15"),
+        (Side::Target, "latest later", "17"),
+    ];
+    for (side, types, version) in rounds {
+        assert_eq!(house.relay.prepare_twins(PATIENCE).await.ready, 1);
+        house.move_to(side).await;
+        assert_eq!(python.ask(types).await.unwrap(), version);
+        assert_eq!(house.relay.close_source_connections(PATIENCE).await, 0);
+    }
+}

@@ -276,6 +276,33 @@ mod tests {
     }
 
     #[test]
+    fn who_knows_a_composite_knows_what_it_is_made_of() {
+        let types = |shift: u32| {
+            let of = |number: u32, inner: &[u32]| OfType {
+                number: number + shift,
+                name: number.to_string().into(),
+                kind: Kind::Composite,
+                inner: inner.iter().map(|inner| inner + shift).collect(),
+            };
+            vec![
+                of(16_400, &[16_401, 16_402]),
+                of(16_401, &[16_403]),
+                of(16_402, &[16_400]),
+                of(16_403, &[]),
+                of(16_404, &[]),
+            ]
+        };
+        let catalog = TypeCatalog::new(types(0), types(10));
+        let mut numbers = Numbers::default();
+        numbers.note(16_400, S);
+        numbers.close_over(&catalog);
+        for number in [16_400, 16_401, 16_402, 16_403] {
+            assert_eq!(numbers.for_client(number + 10, T, &catalog), number);
+        }
+        assert_eq!(numbers.for_client(16_414, T, &catalog), 16_414);
+    }
+
+    #[test]
     fn who_was_told_very_many_numbers_knows_them_all() {
         let types: Vec<_> = (0..1_000_u32)
             .map(|one| (one.to_string(), Some(20_000 + one), Some(20_001 + one)))
