@@ -23,7 +23,7 @@ mod pipe;
 mod plan;
 mod progress;
 mod records;
-mod throttle;
+pub(crate) mod throttle;
 mod worker;
 
 use std::sync::Arc;

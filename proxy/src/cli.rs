@@ -70,6 +70,14 @@ pub(crate) enum Command {
         #[arg(long)]
         watch: bool,
     },
+    /// Compare both sides exactly, while both live; changes nothing on either.
+    Verify {
+        #[command(flatten)]
+        reach: Reach,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Move all clients to the target.
     Cutover {
         #[command(flatten)]
@@ -123,6 +131,7 @@ impl Command {
             Self::Check { reach, .. }
             | Self::Start { reach, .. }
             | Self::Status { reach, .. }
+            | Self::Verify { reach, .. }
             | Self::Cutover { reach, .. }
             | Self::Rollback { reach, .. }
             | Self::Finish { reach, .. }

@@ -52,6 +52,9 @@ pub(crate) struct Config {
     /// Applying the stream on the target.
     #[serde(default)]
     pub apply: Apply,
+    /// Comparing both sides.
+    #[serde(default)]
+    pub verify: Verify,
     /// Changes that wait on local disk.
     #[serde(default)]
     pub spool: Spool,
@@ -183,6 +186,25 @@ impl Default for Window {
         Self {
             rows: router::limits::WINDOW_ROWS_MAX,
             bytes: ByteSize::from_bytes(router::limits::WINDOW_BYTES_MAX),
+        }
+    }
+}
+
+/// `[verify]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Verify {
+    /// Connections to each server that read.
+    pub workers: usize,
+    /// Bytes a second that are read of each server, over all its workers; none means no limit.
+    pub bandwidth_limit: Option<ByteSize>,
+}
+
+impl Default for Verify {
+    fn default() -> Self {
+        Self {
+            workers: 4,
+            bandwidth_limit: None,
         }
     }
 }
@@ -327,6 +349,9 @@ impl Config {
                 "apply.lanes",
                 "this version applies with one lane; set it to 1",
             );
+        }
+        if !(1..=64).contains(&self.verify.workers) {
+            return invalid("verify.workers", "must be between 1 and 64");
         }
         if self.apply.window.rows == 0 {
             return invalid("apply.window.rows", "must be at least 1");

@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 
 use router::cutover::{Arrival, Resolution};
 use router::engine::{Arrive, Journal, Leave};
-use router::{Epoch, Position, Side, Switch};
+use router::{Epoch, Position, Side, Switch, verify};
 use tokio::net::TcpStream;
 
 pub(crate) use self::facts::{Activity, Cleanup, Finding, Level, Reason, Session, WhoServes};
@@ -140,6 +140,21 @@ pub(crate) trait Engine: Send + Sync + Sized + 'static {
     /// What of the schema of the serving side differs from the other's and cannot be replicated, a
     /// sentence each.
     fn drift(&self, serving: Side) -> impl Future<Output = Result<Vec<String>, String>> + Send;
+
+    /// Compares both sides at a place that this flow from the source comes to; `name` is that of the
+    /// comparison's sessions.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time; statements that run may go on until [`Engine::end_comparison`].
+    fn compare(
+        &self,
+        flow: Self::Flow,
+        name: &str,
+        progress: &Arc<verify::Progress>,
+    ) -> impl Future<Output = Result<verify::Report, String>> + Send;
+
+    /// Ends what a comparison has left on the servers.
+    fn end_comparison(&self, name: &str) -> impl Future<Output = Result<(), String>> + Send;
 
     /// Opens the stream from the target to the source, and what applies it there, from what is
     /// written down. The target serves.

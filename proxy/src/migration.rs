@@ -20,6 +20,7 @@ mod preflight;
 mod pump;
 mod sessions;
 mod standing;
+mod verify;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -49,6 +50,14 @@ impl Asker {
     /// Whether nobody waits any more.
     fn is_gone(&self) -> bool {
         self.0.is_closed()
+    }
+
+    /// Comes back when nobody waits any more.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    async fn gone(&mut self) {
+        self.0.closed().await;
     }
 
     fn answer(self, response: Response) {

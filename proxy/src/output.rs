@@ -67,6 +67,7 @@ pub(crate) fn carry_out(command: &Command, socket: &Path) -> Exit {
                 show_status(socket, *json)
             }
         }
+        Command::Verify { json, .. } => once(socket, &Request::Verify {}, *json),
         Command::Cutover {
             max_pause,
             dry_run,

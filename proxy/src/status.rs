@@ -1,10 +1,12 @@
 //! What `status --json` says: a contract that dashboards build on.
 
 mod render;
+mod verify;
 
 use serde::{Deserialize, Serialize};
 
 pub(crate) use render::{counted, cutover as render_cutover, render};
+pub(crate) use verify::VerifyReport;
 
 /// Where the migration stands, as the operator's contract names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +57,9 @@ pub(crate) struct Status {
     /// The last rollback that was tried.
     #[serde(default)]
     pub last_rollback: Option<CutoverReport>,
+    /// The last comparison that came to its end; of its tables only those that are not equal.
+    #[serde(default)]
+    pub last_verify: Option<VerifyReport>,
     /// Whether `rollback` could lead back; `null` while the source serves.
     #[serde(default)]
     pub way_back: Option<WayBackStatus>,

@@ -18,6 +18,7 @@ pub mod limits;
 pub mod net;
 pub mod spool;
 pub mod switch;
+pub mod verify;
 pub mod window;
 
 pub use change::{Cell, Change, Key, KeyError, OldImage, Row};

@@ -20,3 +20,4 @@ mod shutdown;
 mod stage;
 mod stops;
 mod traces;
+mod verify;

@@ -51,6 +51,8 @@ pub(super) struct Gatherer<'a, S> {
     resumed_at: Lsn,
     /// End of the last window that was handed on, or of what was applied at the start.
     handed_on: Lsn,
+    /// The beginning of a transaction that must wait, since it lies behind where it is to hold still.
+    waiting: Option<StreamEvent>,
     events: u32,
 }
 
@@ -105,6 +107,7 @@ impl<'a, S: Events> Gatherer<'a, S> {
             open: None,
             resumed_at: handed_on,
             handed_on,
+            waiting: None,
             events: 0,
         }
     }
@@ -151,6 +154,9 @@ impl<'a, S: Events> Gatherer<'a, S> {
         if verdict == Some(Verdict::End) {
             return Next::Close;
         }
+        if let Some(event) = self.waiting.take() {
+            return Next::Event(Ok(event));
+        }
         tokio::select! {
             biased;
             event = self.stream.next() => Next::Event(event),
@@ -181,6 +187,9 @@ impl<'a, S: Events> Gatherer<'a, S> {
     async fn take(&mut self, event: StreamEvent) -> Result<Result<(), ExecutorGone>, ApplyError> {
         match event {
             StreamEvent::Relation(relation) => self.relations.announce(relation),
+            StreamEvent::Begin { commit_lsn, .. } if self.must_wait(commit_lsn) => {
+                self.waiting = Some(event);
+            }
             StreamEvent::Begin { commit_lsn, .. } => self.begin(commit_lsn)?,
             StreamEvent::Origin { name } => self.origin(&name)?,
             StreamEvent::Change { relation, change } => match self.place {
@@ -215,6 +224,18 @@ impl<'a, S: Events> Gatherer<'a, S> {
             }
         }
         Ok(Ok(()))
+    }
+
+    /// Whether a transaction that committed here lies behind where the applier is to hold still.
+    fn must_wait(&self, commit_lsn: Lsn) -> bool {
+        let control = self.control.borrow();
+        let advance = control.advance.filter(|_to| control.pauses > 0);
+        self.place == Place::Outside && advance.is_some_and(|to| commit_lsn >= to)
+    }
+
+    /// Whether everything that committed before this position is taken in.
+    fn has_come_to(&self, place: Lsn) -> bool {
+        self.waiting.is_some() || self.seen() >= place
     }
 
     fn begin(&mut self, commit_lsn: Lsn) -> Result<(), ApplyError> {
@@ -379,7 +400,12 @@ impl<'a, S: Events> Gatherer<'a, S> {
     async fn obey(&mut self) -> Option<Gathered> {
         loop {
             let control = *self.control.borrow_and_update();
-            if control.order == Order::Run && control.pauses == 0 {
+            let goes_on = match (control.pauses, control.advance) {
+                (0, _) => true,
+                (_, Some(to)) => !self.has_come_to(to),
+                (_, None) => false,
+            };
+            if control.order == Order::Run && goes_on {
                 return None;
             }
             if self.settle().await.is_err() {
@@ -392,7 +418,7 @@ impl<'a, S: Events> Gatherer<'a, S> {
                 }
                 Order::Run => {}
             }
-            self.shared.set_run(RunState::Paused);
+            self.shared.holds_still(control.advance);
             let gone = tokio::select! {
                 _changed = self.control.changed() => None,
                 () = self.steps.closed() => Some(Gathered::ExecutorGone),

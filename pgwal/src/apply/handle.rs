@@ -58,6 +58,8 @@ pub enum RunState {
 pub(super) struct Control {
     /// How many want it to hold still.
     pub(super) pauses: u32,
+    /// How far it is to go all the same: up to the first transaction that commits at or behind this.
+    pub(super) advance: Option<Lsn>,
     pub(super) order: Order,
 }
 
@@ -97,6 +99,8 @@ pub(super) struct Shared {
     markers: watch::Sender<VecDeque<Marker>>,
     control: watch::Sender<Control>,
     run: watch::Sender<RunState>,
+    /// Where it was told to advance to when it last began to hold still.
+    advanced: watch::Sender<Option<Lsn>>,
     windows: AtomicU64,
     transactions: AtomicU64,
     changes: AtomicU64,
@@ -179,6 +183,25 @@ impl ApplyHandle {
 }
 
 impl Paused {
+    /// Lets the applier go on up to this position and holds it still again there: every transaction
+    /// that committed before it is then on the target, and none that committed at or behind it. The
+    /// position must not be one that is passed already. Never ends if the stream never comes there:
+    /// the caller has a deadline.
+    ///
+    /// # Cancel safety
+    /// When this is dropped the applier goes on.
+    pub async fn advance(self, to: Lsn) -> Self {
+        let shared = &self.request.shared;
+        let mut advanced = shared.advanced.subscribe();
+        shared
+            .control
+            .send_modify(|control| control.advance = Some(to));
+        if advanced.wait_for(|place| *place == Some(to)).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        Self { at: to, ..self }
+    }
+
     /// Lets the applier go on; the same as dropping this.
     pub fn resume(self) {
         drop(self.request);
@@ -196,9 +219,11 @@ impl PauseRequest {
 
 impl Drop for PauseRequest {
     fn drop(&mut self) {
-        self.shared
-            .control
-            .send_modify(|control| control.pauses = control.pauses.saturating_sub(1));
+        self.shared.control.send_modify(|control| {
+            control.pauses = control.pauses.saturating_sub(1);
+            control.advance = None;
+        });
+        self.shared.advanced.send_replace(None);
     }
 }
 
@@ -209,9 +234,11 @@ impl Shared {
             markers: watch::Sender::new(VecDeque::new()),
             control: watch::Sender::new(Control {
                 pauses: 0,
+                advance: None,
                 order: Order::Run,
             }),
             run: watch::Sender::new(RunState::Ended),
+            advanced: watch::Sender::new(None),
             windows: AtomicU64::new(0),
             transactions: AtomicU64::new(0),
             changes: AtomicU64::new(0),
@@ -265,6 +292,12 @@ impl Shared {
 
     pub(super) fn set_run(&self, run: RunState) {
         self.run.send_replace(run);
+    }
+
+    /// Tells that it holds still where it was told to advance to, if it was.
+    pub(super) fn holds_still(&self, advanced: Option<Lsn>) {
+        self.advanced.send_replace(advanced);
+        self.set_run(RunState::Paused);
     }
 
     pub(super) fn applied(&self) -> watch::Receiver<Lsn> {

@@ -16,7 +16,8 @@ use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-pub use blockers::Blocker;
+pub(crate) use blockers::list;
+pub use blockers::{Blocker, old_writers};
 pub use facts::{SlotFacts, WalStatus};
 pub use resume::{Resume, ResumeError, resume_check};
 

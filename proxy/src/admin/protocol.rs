@@ -26,6 +26,8 @@ pub(crate) enum Request {
     },
     /// Where things stand.
     Status {},
+    /// Compare both sides.
+    Verify {},
     /// Move the clients to the target.
     Cutover {
         /// Longest pause, instead of the configured one.
@@ -62,6 +64,7 @@ impl Request {
             Self::Check { .. } => "check",
             Self::Start { .. } => "start",
             Self::Status {} => "status",
+            Self::Verify {} => "verify",
             Self::Cutover { .. } => "cutover",
             Self::Rollback { .. } => "rollback",
             Self::Finish { .. } => "finish",

@@ -194,6 +194,7 @@ async fn serve_connection<E: Engine>(stream: UnixStream, migration: Handle<E>) -
                     Request::Status {} => {}
                     Request::Check { .. }
                     | Request::Start { .. }
+                    | Request::Verify {}
                     | Request::Cutover { .. }
                     | Request::Rollback { .. }
                     | Request::Finish { .. }

@@ -5,7 +5,9 @@
 
 use serde_json::Value;
 
-use super::{Admin, Apply, Auth, Config, ConfigError, Copy, Cutover, Fence, Sessions, Spool, Tls};
+use super::{
+    Admin, Apply, Auth, Config, ConfigError, Copy, Cutover, Fence, Sessions, Spool, Tls, Verify,
+};
 
 /// How alike two keys must be before one is proposed for the other.
 const LIKENESS_MIN: f64 = 0.7;
@@ -52,6 +54,7 @@ fn defaults() -> Config {
         auth: Auth::default(),
         copy: Copy::default(),
         apply: Apply::default(),
+        verify: Verify::default(),
         spool: Spool::default(),
         cutover: Cutover::default(),
         fence: Fence::default(),

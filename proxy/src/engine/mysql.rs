@@ -31,6 +31,7 @@ use binlog::stream::{Stream, StreamOptions, Suspicions, TableChoice};
 use binlog::wire::{Endpoint, Secret, SqlConn};
 use router::cutover::standing::Standing;
 use router::cutover::{Arrival, Resolution};
+use router::verify::{Progress, Report};
 use router::window::WindowLimits;
 use router::{Epoch, Side, Switch, words};
 use tokio::time::timeout;
@@ -342,6 +343,19 @@ impl Engine for MySql {
     /// Definitions are in the stream, so that what differs is on its way.
     async fn drift(&self, _serving: Side) -> Result<Vec<String>, String> {
         Ok(Vec::new())
+    }
+
+    async fn compare(
+        &self,
+        _flow: MyFlow,
+        _name: &str,
+        _progress: &Arc<Progress>,
+    ) -> Result<Report, String> {
+        Err("comparing MySQL and MariaDB is not in this version".to_owned())
+    }
+
+    async fn end_comparison(&self, _name: &str) -> Result<(), String> {
+        Ok(())
     }
 
     async fn way_back(&self) -> Result<(Applier, Stream), Interruption> {

@@ -22,8 +22,10 @@ use pgwal::schema::initial::{InitialDone, StreamStart};
 use pgwal::schema::setup::migration_id;
 use pgwal::session::{ListenerTls, Relay, RelayOptions, TlsDemand, Users};
 use pgwal::stream::{Stream, StreamOptions};
+use pgwal::verify::{self, VerifyOptions};
 use pgwal::wire::{Endpoint, Secret, SqlConn};
 use router::cutover::{Arrival, Resolution};
+use router::verify::{Progress, Report};
 use router::window::WindowLimits;
 use router::{Epoch, Lsn, Side, Switch, words};
 
@@ -307,6 +309,32 @@ impl Engine for Postgres {
         let here = self.connect(serving, "pointsman watch").await?;
         let there = self.connect(serving.other(), "pointsman watch").await?;
         self.drift_between(serving, &here, &there).await
+    }
+
+    async fn compare(
+        &self,
+        flow: PgFlow,
+        name: &str,
+        progress: &Arc<Progress>,
+    ) -> Result<Report, String> {
+        let options = VerifyOptions {
+            filter: copy::filter(&self.config),
+            workers: self.config.verify.workers,
+            bytes_per_second: self.config.verify.bandwidth_limit.map(|limit| limit.0),
+            application_name: name.to_owned(),
+        };
+        let (source, target) = (&self.source, self.target()?);
+        let compared = verify::run(source, target, flow.apply(), &options, progress).await;
+        compared.map_err(|error| words(&error))
+    }
+
+    async fn end_comparison(&self, name: &str) -> Result<(), String> {
+        let (source, target) = (&self.source, self.target()?);
+        let ended = tokio::try_join!(
+            verify::end_sessions(source, Side::Source, name),
+            verify::end_sessions(target, Side::Target, name),
+        );
+        ended.map(|_both| ()).map_err(|error| words(&error))
     }
 
     async fn way_back(&self) -> Result<(Applier, Stream), Interruption> {

@@ -16,6 +16,7 @@ use super::back::Back;
 use super::board::{Board, Life, WayBack};
 use super::cutover::{Scene, Wanted};
 use super::left::{self, Left, LeftError, Note};
+use super::verify::Verification;
 use super::{Asker, Command, cutover, ending, guard, preflight, pump, standing};
 use crate::admin::protocol::{Request, Response};
 use crate::config::Config;
@@ -52,6 +53,8 @@ pub(super) struct Actor<E: Engine> {
     back: Option<Running>,
     /// What keeps the source closed after the switch.
     guard: Option<Running>,
+    /// What compares both sides.
+    verification: Option<Running>,
 }
 
 /// A task that ends by itself when it is told to.
@@ -102,6 +105,7 @@ impl<E: Engine> Actor<E> {
             pump: None,
             back: None,
             guard: None,
+            verification: None,
         })
     }
 
@@ -140,9 +144,14 @@ impl<E: Engine> Actor<E> {
                 info!(command = request.name(), "given up before it began");
                 continue;
             }
+            if request == (Request::Verify {}) {
+                self.verify(answer).await;
+                continue;
+            }
             let response = self.carry_out(request, &answer).await;
             answer.answer(response);
         }
+        self.stop_verify().await;
         self.stop_pump().await;
         self.stop_back().await;
         self.stop_guard().await;
@@ -169,8 +178,13 @@ impl<E: Engine> Actor<E> {
     }
 
     async fn carry_out(&mut self, request: Request, asker: &Asker) -> Response {
+        if changes_the_course(&request) {
+            self.stop_verify().await;
+        }
         match request {
             Request::Status {} => Response::done(String::new()).with_result(self.board.status()),
+            // Begun where commands are taken, since it answers by itself.
+            Request::Verify {} => Response::refused("a comparison cannot be begun here"),
             Request::Check { accept } => self.check(&accept).await,
             Request::Start { accept } => self.start(&accept).await,
             Request::Cutover {
@@ -189,6 +203,32 @@ impl<E: Engine> Actor<E> {
             }
             Request::Finish { lift_fence } => self.finish(lift_fence).await,
             Request::Abort {} => self.abort().await,
+        }
+    }
+
+    /// Begins a comparison, which answers by itself; other commands go on meanwhile.
+    async fn verify(&mut self, asker: Asker) {
+        let under_way = self.verification.as_ref();
+        if under_way.is_some_and(|running| !running.task.is_finished()) {
+            let text = "a comparison is under way already; see `pointsman status`";
+            asker.answer(Response::refused(text));
+            return;
+        }
+        self.stop_verify().await;
+        let stop = CancellationToken::new();
+        let verification = Verification {
+            engine: Arc::clone(&self.engine),
+            board: Arc::clone(&self.board),
+        };
+        let run = verification.run(asker, stop.clone());
+        let task = task::spawn_on(&self.pumps, "verify", run);
+        self.verification = Some(Running { stop, task });
+    }
+
+    /// Gives up a comparison that is under way; nothing of it is left on the servers then.
+    async fn stop_verify(&mut self) {
+        if let Some(running) = self.verification.take() {
+            running.end().await;
         }
     }
 
@@ -453,6 +493,15 @@ impl<E: Engine> Actor<E> {
             self.board.forget();
         }
         response
+    }
+}
+
+/// Whether a command may move or end what is being compared.
+fn changes_the_course(request: &Request) -> bool {
+    match request {
+        Request::Status {} | Request::Check { .. } | Request::Verify {} => false,
+        Request::Cutover { dry_run, .. } | Request::Rollback { dry_run, .. } => !dry_run,
+        Request::Start { .. } | Request::Finish { .. } | Request::Abort {} => true,
     }
 }
 

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
+use router::verify::Progress;
 use router::{Position as _, Side};
 
 use crate::config::Cutover;
 use crate::engine::{Clients as _, Engine, Flow as _, Reason};
 use crate::status::{
     CopyStatus, CutoverReport, Failure, Lag, Phase, Sessions, Status, TableStatus,
-    UnmovableSession, WayBackState, WayBackStatus,
+    UnmovableSession, VerifyReport, WayBackState, WayBackStatus,
 };
 
 /// A log's end that was asked longer ago tells nothing any more.
@@ -77,6 +78,9 @@ struct Parts<E: Engine> {
     log_end: Option<(E::LogEnd, Instant)>,
     last_cutover: Option<CutoverReport>,
     last_rollback: Option<CutoverReport>,
+    /// How far a comparison is that is under way.
+    verifying: Option<Arc<Progress>>,
+    last_verify: Option<VerifyReport>,
     /// While the target serves.
     way_back: Option<WayBack>,
 }
@@ -94,6 +98,8 @@ impl<E: Engine> Parts<E> {
             log_end: None,
             last_cutover: None,
             last_rollback: None,
+            verifying: None,
+            last_verify: None,
             way_back: None,
         }
     }
@@ -224,6 +230,16 @@ impl<E: Engine> Board<E> {
         }
     }
 
+    /// Shows a comparison that is under way.
+    pub(super) fn verifying(&self, progress: Option<Arc<Progress>>) {
+        self.parts.lock().verifying = progress;
+    }
+
+    /// Remembers what a comparison has found.
+    pub(super) fn verified(&self, report: VerifyReport) {
+        self.parts.lock().last_verify = Some(report);
+    }
+
     /// The whole status.
     pub(super) fn status(&self) -> Status {
         let sessions = self.sessions();
@@ -259,10 +275,12 @@ impl<E: Engine> Board<E> {
             .and_then(crate::engine::Flow::works_long);
         let troubles = parts.trouble.iter().cloned().chain(waits);
         let trouble: Vec<String> = troubles.chain(works_long).collect();
+        let verifying = parts.verifying.as_ref();
+        let verifying = verifying.map(|progress| format!("verify: {}", progress.in_words()));
         Status {
             phase,
             serving,
-            step: parts.step.clone(),
+            step: parts.step.clone().or(verifying),
             failure,
             trouble: (!trouble.is_empty()).then(|| trouble.join("; ")),
             warnings: parts.warnings.clone(),
@@ -271,6 +289,7 @@ impl<E: Engine> Board<E> {
             sessions,
             last_cutover: parts.last_cutover.clone(),
             last_rollback: parts.last_rollback.clone(),
+            last_verify: parts.last_verify.clone(),
             way_back: parts.way_back.as_ref().map(way_back_status),
         }
     }

@@ -45,6 +45,9 @@ pub(crate) fn render(status: &Status) -> String {
     for report in status.last_cutover.iter().chain(&status.last_rollback) {
         cutover(&mut out, report);
     }
+    if let Some(report) = &status.last_verify {
+        line(&mut out, "verify", &report.summary());
+    }
     line(&mut out, "next", &next_step(status));
     out
 }
@@ -320,6 +323,7 @@ mod tests {
             sessions: Sessions::default(),
             last_cutover: None,
             last_rollback: None,
+            last_verify: None,
             way_back: None,
         }
     }

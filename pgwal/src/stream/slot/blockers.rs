@@ -78,7 +78,7 @@ impl fmt::Display for Blocker {
 }
 
 /// The tail of an error message that names the blockers, empty if none was seen.
-pub(super) fn list(blockers: &[Blocker]) -> String {
+pub(crate) fn list(blockers: &[Blocker]) -> String {
     if blockers.is_empty() {
         return String::new();
     }
@@ -112,6 +112,29 @@ const BLOCKERS: &str = "
       FROM pg_catalog.pg_locks AS l
       JOIN pg_catalog.pg_prepared_xacts AS p ON p.transaction = l.transactionid
      WHERE l.pid = $1 AND NOT l.granted";
+
+/// Writing transactions, of any database, that have been open for more than a second: a slot that
+/// is made now would wait for them.
+const OLD_WRITERS: &str = "
+    SELECT a.pid, a.usename::text, a.application_name, a.datname::text, a.state,
+           extract(epoch FROM clock_timestamp() - a.xact_start)::bigint, NULL::text
+      FROM pg_catalog.pg_stat_activity AS a
+     WHERE a.backend_xid IS NOT NULL AND a.xact_start < clock_timestamp() - interval '1 second'
+    UNION ALL
+    SELECT 0, p.owner::text, NULL, p.database::text, NULL,
+           extract(epoch FROM clock_timestamp() - p.prepared)::bigint, p.gid
+      FROM pg_catalog.pg_prepared_xacts AS p";
+
+/// Who would be in the way of a slot that is made now.
+///
+/// # Errors
+/// When the server fails.
+pub async fn old_writers(
+    client: &tokio_postgres::Client,
+) -> Result<Vec<Blocker>, tokio_postgres::Error> {
+    let rows = client.query(OLD_WRITERS, &[]).await?;
+    Ok(rows.iter().filter_map(blocker).collect())
+}
 
 impl Watch {
     pub(super) async fn open(endpoint: &Endpoint, walsender: i32) -> Self {
