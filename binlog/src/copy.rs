@@ -30,7 +30,7 @@ mod records;
 mod row;
 pub mod snapshot;
 mod target;
-mod throttle;
+pub(crate) mod throttle;
 mod values;
 mod worker;
 

@@ -13,5 +13,6 @@ pub mod position;
 pub mod schema;
 pub mod session;
 pub mod stream;
+pub mod verify;
 pub mod version;
 pub mod wire;

@@ -65,6 +65,8 @@ pub(super) struct Gatherer<'a, S> {
     open: Option<OpenWindow>,
     /// End of the last window that was handed on, or of what was applied at the start.
     handed_on: Position,
+    /// The beginning of a transaction that must wait, since it lies behind where it is to hold still.
+    waiting: Option<StreamEvent>,
     events: u32,
 }
 
@@ -131,6 +133,7 @@ impl<'a, S: Events> Gatherer<'a, S> {
             place: Place::Outside,
             open: None,
             handed_on,
+            waiting: None,
             events: 0,
         }
     }
@@ -179,6 +182,9 @@ impl<'a, S: Events> Gatherer<'a, S> {
         if verdict == Some(Verdict::End) {
             return Next::Close;
         }
+        if let Some(event) = self.waiting.take() {
+            return Next::Event(Ok(event));
+        }
         tokio::select! {
             biased;
             event = self.stream.next() => Next::Event(event),
@@ -215,6 +221,9 @@ impl<'a, S: Events> Gatherer<'a, S> {
     async fn take(&mut self, event: StreamEvent) -> Result<Result<(), ExecutorGone>, ApplyError> {
         match event {
             StreamEvent::Table { id, map } => self.relations.describe(id, map),
+            StreamEvent::Begin { ref position, .. } if self.must_wait(position) => {
+                self.waiting = Some(event);
+            }
             StreamEvent::Begin { position, .. } => self.begin(position)?,
             StreamEvent::Change {
                 table,
@@ -263,6 +272,18 @@ impl<'a, S: Events> Gatherer<'a, S> {
             }
         }
         Ok(Ok(()))
+    }
+
+    /// Whether a transaction that ends here lies behind where the applier is to hold still.
+    fn must_wait(&self, position: &Position) -> bool {
+        let outside = matches!(self.place, Place::Outside);
+        let to = self.shared.advance();
+        outside && to.is_some_and(|to| *position > to)
+    }
+
+    /// Whether everything up to this position is taken in.
+    fn has_come_to(&self, place: &Position) -> bool {
+        self.waiting.is_some() || self.seen() >= place
     }
 
     fn begin(&mut self, position: Position) -> Result<(), ApplyError> {
@@ -523,7 +544,13 @@ impl<'a, S: Events> Gatherer<'a, S> {
     async fn obey(&mut self) -> Option<Gathered> {
         loop {
             let control = *self.control.borrow_and_update();
-            if control.order == Order::Run && control.pauses == 0 {
+            let advance = self.shared.advance().filter(|_to| control.pauses > 0);
+            let goes_on = match (control.pauses, &advance) {
+                (0, _) => true,
+                (_, Some(to)) => !self.has_come_to(to),
+                (_, None) => false,
+            };
+            if control.order == Order::Run && goes_on {
                 return None;
             }
             if self.settle().await.is_err() {
@@ -536,7 +563,7 @@ impl<'a, S: Events> Gatherer<'a, S> {
                 }
                 Order::Run => {}
             }
-            self.shared.set_run(RunState::Paused);
+            self.shared.holds_still(advance);
             let gone = tokio::select! {
                 _changed = self.control.changed() => None,
                 () = self.steps.closed() => Some(Gathered::ExecutorGone),

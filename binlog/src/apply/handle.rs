@@ -111,6 +111,11 @@ pub(super) struct Shared {
     markers: watch::Sender<VecDeque<SeenMarker>>,
     control: watch::Sender<Control>,
     run: watch::Sender<RunState>,
+    /// How far it is to go although it is to hold still: up to the first transaction that ends behind
+    /// this.
+    advance: watch::Sender<Option<Position>>,
+    /// Where it was told to advance to when it last began to hold still.
+    advanced: watch::Sender<Option<Position>>,
     windows: AtomicU64,
     transactions: AtomicU64,
     changes: AtomicU64,
@@ -259,6 +264,26 @@ impl ApplyHandle {
 }
 
 impl Paused {
+    /// Lets the applier go on up to this position and holds it still again there: every transaction
+    /// that ends at or before it is then on the target, and none that ends behind it. The position must
+    /// not be one that is passed already. Never ends if the stream never comes there: the caller has a
+    /// deadline.
+    ///
+    /// # Cancel safety
+    /// When this is dropped the applier goes on.
+    pub async fn advance(self, to: Position) -> Self {
+        let shared = &self.request.shared;
+        let mut advanced = shared.advanced.subscribe();
+        shared.advance.send_replace(Some(to.clone()));
+        // Wakes it.
+        shared.control.send_modify(|_control| {});
+        let reached = |place: &Option<Position>| place.as_ref() == Some(&to);
+        if advanced.wait_for(reached).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        Self { at: to, ..self }
+    }
+
     /// Lets the applier go on; the same as dropping this.
     pub fn resume(self) {
         drop(self.request);
@@ -279,6 +304,13 @@ impl Request {
 
 impl Drop for Request {
     fn drop(&mut self) {
+        match self.kind {
+            RequestKind::Pause => {
+                self.shared.advance.send_replace(None);
+                self.shared.advanced.send_replace(None);
+            }
+            RequestKind::Wait => {}
+        }
         self.shared.control.send_modify(|control| {
             let count = control.count(self.kind);
             *count = count.saturating_sub(1);
@@ -306,6 +338,8 @@ impl Shared {
                 order: Order::Run,
             }),
             run: watch::Sender::new(RunState::Ended),
+            advance: watch::Sender::new(None),
+            advanced: watch::Sender::new(None),
             windows: AtomicU64::new(0),
             transactions: AtomicU64::new(0),
             changes: AtomicU64::new(0),
@@ -362,6 +396,17 @@ impl Shared {
 
     pub(super) fn order(&self, order: Order) {
         self.control.send_modify(|control| control.order = order);
+    }
+
+    /// How far it is to go although it is to hold still.
+    pub(super) fn advance(&self) -> Option<Position> {
+        self.advance.borrow().clone()
+    }
+
+    /// Tells that it holds still where it was told to advance to, if it was.
+    pub(super) fn holds_still(&self, advanced: Option<Position>) {
+        self.advanced.send_replace(advanced);
+        self.set_run(RunState::Paused);
     }
 
     pub(super) fn set_run(&self, run: RunState) {

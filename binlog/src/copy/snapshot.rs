@@ -47,7 +47,7 @@ pub struct SnapshotOptions {
 /// A state of the source, as long as its connections live.
 #[derive(Debug)]
 pub struct Snapshot {
-    pub(super) readers: Vec<Reader>,
+    pub(crate) readers: Vec<Reader>,
     /// How it was taken.
     pub method: SnapshotMethod,
     /// Whether definitions and accounts wait as long as it lives.
@@ -58,8 +58,8 @@ pub struct Snapshot {
 
 /// One connection in its snapshot's transaction.
 #[derive(Debug)]
-pub(super) struct Reader {
-    pub(super) client: SqlConn,
+pub(crate) struct Reader {
+    pub(crate) client: SqlConn,
     pub(super) position: Position,
 }
 
@@ -67,7 +67,7 @@ impl Reader {
     /// Gives the tables that were read free for definition statements, which else wait for the end
     /// of the copy, and everything on the table behind them. (MariaDB gives nothing back.) What
     /// fails here shows at the next table.
-    pub(super) async fn release(&self) {
+    pub(crate) async fn release(&self) {
         let back = self.client.execute("ROLLBACK TO SAVEPOINT pointsman").await;
         back.map(drop).unwrap_or_default();
     }

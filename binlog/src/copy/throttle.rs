@@ -13,13 +13,13 @@ const BURST: Duration = Duration::from_millis(100);
 /// Each call reserves its stretch of time behind the earlier ones, so the callers together keep to
 /// the limit, whatever their number.
 #[derive(Debug)]
-pub(super) struct Throttle {
+pub(crate) struct Throttle {
     bytes_per_second: Option<u64>,
     reserved_until: Mutex<Instant>,
 }
 
 impl Throttle {
-    pub(super) fn new(bytes_per_second: Option<u64>) -> Self {
+    pub(crate) fn new(bytes_per_second: Option<u64>) -> Self {
         let reserved_until = Mutex::new(Instant::now());
         Self {
             bytes_per_second: bytes_per_second.filter(|rate| *rate > 0),
@@ -28,7 +28,7 @@ impl Throttle {
     }
 
     /// Waits until these bytes are within the limit.
-    pub(super) async fn take(&self, bytes: usize) {
+    pub(crate) async fn take(&self, bytes: usize) {
         let Some(rate) = self.bytes_per_second else {
             return;
         };

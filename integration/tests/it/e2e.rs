@@ -2,7 +2,7 @@
 
 mod bad_clients;
 mod clients;
-mod commands;
+pub(crate) mod commands;
 mod crashes;
 mod disk_full;
 mod given_up;

@@ -28,6 +28,7 @@ use binlog::session::{
     ClientTls, ListenerTls, LocalInfile, PasswordLearning, Relay, RelayOptions, TlsDemand,
 };
 use binlog::stream::{Stream, StreamOptions, Suspicions, TableChoice};
+use binlog::verify::{self, VerifyOptions};
 use binlog::wire::{Endpoint, Secret, SqlConn};
 use router::cutover::standing::Standing;
 use router::cutover::{Arrival, Resolution};
@@ -66,6 +67,8 @@ pub(crate) struct MySql {
     suspicions: Suspicions,
     /// Whether the events of the target, which serves, were enabled by this process.
     events: AtomicBool,
+    /// The sessions of a comparison.
+    comparing: verify::Sessions,
 }
 
 impl MySql {
@@ -217,6 +220,7 @@ impl Engine for MySql {
             relay,
             suspicions: Suspicions::default(),
             events: AtomicBool::new(false),
+            comparing: verify::Sessions::default(),
         })
     }
 
@@ -347,15 +351,30 @@ impl Engine for MySql {
 
     async fn compare(
         &self,
-        _flow: MyFlow,
-        _name: &str,
-        _progress: &Arc<Progress>,
+        flow: MyFlow,
+        name: &str,
+        progress: &Arc<Progress>,
     ) -> Result<Report, String> {
-        Err("comparing MySQL and MariaDB is not in this version".to_owned())
+        let options = VerifyOptions {
+            scope: self.scope(),
+            filter: copy::filter(&self.config),
+            workers: self.config.verify.workers,
+            bytes_per_second: self.config.verify.bandwidth_limit.map(|limit| limit.0),
+            lock_timeout: self.config.copy.lock_timeout.0,
+            program_name: name.to_owned(),
+        };
+        let (source, target, sessions) = (&self.source, self.target()?, &self.comparing);
+        let compared = verify::run(source, target, flow.apply(), &options, sessions, progress);
+        Box::pin(compared).await.map_err(|error| words(&error))
     }
 
     async fn end_comparison(&self, _name: &str) -> Result<(), String> {
-        Ok(())
+        let (source, target) = (&self.source, self.target()?);
+        let ended = tokio::try_join!(
+            self.comparing.end(source, Side::Source),
+            self.comparing.end(target, Side::Target),
+        );
+        ended.map(|_both| ()).map_err(|error| words(&error))
     }
 
     async fn way_back(&self) -> Result<(Applier, Stream), Interruption> {

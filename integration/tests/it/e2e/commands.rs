@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::stage::{DATABASE, PATIENCE, Stage};
 
-pub(super) fn command(proxy: &Proxy, arguments: &[&str]) -> Child {
+pub(crate) fn command(proxy: &Proxy, arguments: &[&str]) -> Child {
     Command::new(program_path().unwrap())
         .args(arguments)
         .arg("-c")

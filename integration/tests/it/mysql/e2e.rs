@@ -16,3 +16,4 @@ mod spool;
 mod stage;
 mod sysbench;
 mod traces;
+mod verify;
