@@ -14,7 +14,8 @@ struct ObjectClass {
     condition: &'static str,
 }
 
-/// Tables first and one by one, so that no statement needs more locks than a server has.
+/// Tables first and one by one, whether partitioned or not: the columns of a partition key hang on
+/// their table in the way that a table hangs on what owns it, so that no statement needs more locks than a server has.
 const CLASSES: [ObjectClass; 21] = [
     ObjectClass {
         catalog: "pg_event_trigger",
@@ -25,7 +26,7 @@ const CLASSES: [ObjectClass; 21] = [
         condition: "o.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
             AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend own
                 WHERE own.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-                  AND own.objid = o.oid AND own.deptype = 'i')",
+                  AND own.objid = o.oid AND own.objsubid = 0 AND own.deptype = 'i')",
     },
     ObjectClass {
         catalog: "pg_namespace",
@@ -127,7 +128,8 @@ SELECT pg_catalog.pg_describe_object(o.class, o.oid, 0) FROM (
 JOIN pg_catalog.pg_namespace n ON n.oid = o.namespace
 WHERE n.nspname = ANY ($1::pg_catalog.text[])
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
-                   WHERE d.classid = o.class AND d.objid = o.oid AND d.deptype IN ('e', 'i'))
+                   WHERE d.classid = o.class AND d.objid = o.oid AND d.objsubid = 0
+                     AND d.deptype IN ('e', 'i'))
 ORDER BY o.class, 1 LIMIT 20";
 
 /// Statements that write down what stands in the database, and how the schemas that stand there
