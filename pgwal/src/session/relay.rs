@@ -128,6 +128,8 @@ enum Carrying {
     Absent,
     /// They are.
     Open,
+    /// They were, and a twin was refused: a server that crashes may forget that they were opened.
+    Doubted,
     /// They are, and change nothing any more: the side may be promoted.
     Closed,
 }
@@ -480,7 +482,7 @@ impl Relay {
 
     /// Nothing that is still under way may touch the sequences of the side that is promoted next.
     async fn close_carrying(&self) {
-        if *self.carrying.lock() != Carrying::Open {
+        if !matches!(*self.carrying.lock(), Carrying::Open | Carrying::Doubted) {
             return;
         }
         let Some(side) = self.switch().serving().map(Side::other) else {
@@ -506,6 +508,14 @@ impl Relay {
     /// Who asks about all sessions at once.
     pub(super) fn observer(&self) -> &Observer {
         &self.observer
+    }
+
+    /// A twin could not be given a value of a sequence: next time it is made sure first that it can.
+    pub(super) fn doubt_carrying(&self) {
+        let mut carrying = self.carrying.lock();
+        if *carrying == Carrying::Open {
+            *carrying = Carrying::Doubted;
+        }
     }
 
     /// What opens the function that carries values of sequences.

@@ -183,6 +183,9 @@ impl Twin {
             }
         }
         if let Some(reason) = failed {
+            if matches!(reason, Unmovable::Sequence(_)) {
+                relay.doubt_carrying();
+            }
             return Err(reason);
         }
         if !is_same_but_for_sequences {
