@@ -92,6 +92,14 @@ pub fn is_transient_sqlstate(sqlstate: &str) -> bool {
         || matches!(sqlstate, "40001" | "40P01" | "55P03" | "53300")
 }
 
+/// Whether what failed may work later without anybody doing something: the connection broke, or the
+/// server says so.
+#[must_use]
+pub(crate) fn may_pass(error: &tokio_postgres::Error) -> bool {
+    let code = error.code();
+    code.is_none_or(|code| is_transient_sqlstate(code.code()))
+}
+
 /// The server's message, or words in its place when such messages quote row values.
 #[must_use]
 pub fn message_without_values(sqlstate: &str, message: &str) -> String {

@@ -35,11 +35,12 @@ use tokio::sync::watch;
 use super::bookkeeping::object_name;
 use super::catalog::{Catalog, Drift, TableFilter};
 use super::dump::{DumpError, RestoreProgress};
-use super::error::SchemaError;
+use super::error::{SchemaError, may_pass};
 use super::patience::LockPatience;
 use super::roles::VerifierPolicy;
 use super::setup::KeylessPolicy;
 use crate::copy::{CopyError, CopyProgress};
+use crate::movement::sequences::SequenceError;
 use crate::name::some_of;
 use crate::stream::SystemIdentity;
 use crate::stream::slot::SlotError;
@@ -197,19 +198,22 @@ impl InitialError {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Schema(SchemaError::Connect { .. } | SchemaError::StayedLocked { .. }) => true,
+            Self::Schema(SchemaError::Sequences(SequenceError::Sql { source, .. })) => {
+                may_pass(source)
+            }
             Self::Schema(error) => error.cause().is_some_and(|cause| cause.is_transient()),
             Self::Copy(error) => error.remedy() != crate::copy::Remedy::None,
             Self::Snapshot(error) => match error {
                 SlotError::Connect { .. } | SlotError::Blocked { .. } | SlotError::Busy { .. } => {
                     true
                 }
+                SlotError::Query { source, .. } => may_pass(source),
+                SlotError::Stream { source, .. } => source.is_transient(),
                 SlotError::NoFreeSlot { .. }
                 | SlotError::WalLevel { .. }
                 | SlotError::Exists { .. }
                 | SlotError::Privilege { .. }
-                | SlotError::Query { .. }
-                | SlotError::Answer { .. }
-                | SlotError::Stream { .. } => false,
+                | SlotError::Answer { .. } => false,
             },
             Self::Dump(_) | Self::Drift(_) => false,
         }
