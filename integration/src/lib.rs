@@ -17,6 +17,7 @@ pub mod children;
 pub mod contents;
 pub mod demo;
 pub mod load;
+pub mod matrix;
 pub mod mysql;
 pub mod port;
 pub mod proxy;

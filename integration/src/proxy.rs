@@ -253,6 +253,25 @@ impl Proxy {
         })
     }
 
+    /// Begins a command and does not wait for it; dropping it kills it.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn begin(&self, arguments: &[&str]) -> Result<tokio::process::Child> {
+        let mut command = tokio::process::Command::new(program::path()?);
+        command
+            .args(arguments)
+            .arg("-c")
+            .arg(self.config_path())
+            .envs(self.environment.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true);
+        Ok(command.spawn()?)
+    }
+
     /// Runs a command that must succeed; gives its standard output.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ mod cli;
 mod config;
 mod engine;
 mod exit;
+mod failpoint;
 mod migration;
 mod output;
 mod run;

@@ -25,7 +25,7 @@ use crate::admin::server::AdminSocket;
 use crate::config::Config;
 use crate::engine::{Clients, Engine, Kind, MySql, Postgres};
 use crate::exit::Exit;
-use crate::{migration, output};
+use crate::{failpoint, migration, output};
 
 /// How long sessions may take to end their transactions after the first signal.
 const GRACE_PERIOD: Duration = Duration::from_secs(30);
@@ -47,6 +47,7 @@ pub(crate) fn run(config: &Path, socket: Option<PathBuf>) -> Exit {
     }
     log_to_stderr();
     keep_private();
+    failpoint::obey_environment();
     match serve(config) {
         Ok(()) => Exit::Done,
         Err(error) => {

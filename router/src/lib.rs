@@ -14,6 +14,7 @@ mod words;
 
 pub mod cutover;
 pub mod engine;
+pub mod failpoint;
 pub mod limits;
 pub mod net;
 pub mod spool;

@@ -18,6 +18,7 @@ mod rows;
 
 use std::time::{Duration, Instant};
 
+use router::failpoint::{self, Point};
 use tokio::sync::mpsc;
 
 use super::ddl;
@@ -145,7 +146,9 @@ impl<'s> Executor<'s> {
         deletes.append(&mut inserts);
         rows::apply(self.session, deletes, end).await?;
         if let Some(end) = end {
+            failpoint::reach(Point::WindowApplied).await;
             self.command("COMMIT").await?;
+            failpoint::reach(Point::WindowCommitted).await;
             self.session.progress = end.position.clone();
             self.transaction = Transaction::Closed;
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use router::Side;
+use router::failpoint::{self, Point};
 use tokio::sync::mpsc;
 
 use super::bounds::Bound;
@@ -180,8 +181,11 @@ impl Worker {
         let (read, written) = tokio::join!(reading, writing);
         read?;
         written?;
+        failpoint::reach(Point::TableLoaded).await;
         same_table(&shared, &self.reader, plan).await?;
-        job_end.close(*counted).await
+        job_end.close(*counted).await?;
+        failpoint::reach(Point::TableCopied).await;
+        Ok(())
     }
 
     /// All ranges are in: the table counts as copied from here on. Harmless when done twice.

@@ -14,6 +14,7 @@ mod server;
 
 use std::time::Duration;
 
+use router::failpoint::{self, Point};
 use router::{Epoch, Side};
 
 use super::error::SchemaError;
@@ -78,6 +79,7 @@ pub async fn finish(
     if servers.id.is_none() {
         return Ok(servers.report);
     }
+    failpoint::reach(Point::FinishBegins).await;
     let report = &mut servers.report;
     for (side, client) in [
         (Side::Source, &servers.source),
@@ -113,6 +115,11 @@ pub async fn finish(
                 }
             }
         }
+        failpoint::reach(match side {
+            Side::Source => Point::FinishSourceClean,
+            Side::Target => Point::FinishTargetClean,
+        })
+        .await;
     }
     Ok(servers.report)
 }
@@ -127,6 +134,7 @@ pub async fn abort(source: &Endpoint, target: &Endpoint) -> Result<CleanupReport
         return Ok(servers.report);
     };
     servers.refuse_if_switched().await?;
+    failpoint::reach(Point::AbortBegins).await;
     let report = &mut servers.report;
     if let Some(client) = &servers.source {
         let mut cleaner = Cleaner {
@@ -138,6 +146,7 @@ pub async fn abort(source: &Endpoint, target: &Endpoint) -> Result<CleanupReport
         cleaner.lower_fence().await;
         cleaner.drop_schema().await;
     }
+    failpoint::reach(Point::AbortSourceClean).await;
     if let Some(client) = &servers.target {
         let mut cleaner = Cleaner {
             client,
@@ -153,6 +162,7 @@ pub async fn abort(source: &Endpoint, target: &Endpoint) -> Result<CleanupReport
             cleaner.drop_schema().await;
         }
     }
+    failpoint::reach(Point::AbortTargetClean).await;
     Ok(servers.report)
 }
 

@@ -10,6 +10,7 @@ mod hold;
 mod hostile;
 mod lag;
 mod login_race;
+mod matrix;
 mod moves;
 mod objects;
 mod policies;

@@ -18,6 +18,7 @@ mod rows;
 use std::time::Instant;
 
 use router::Lsn;
+use router::failpoint::{self, Point};
 use tokio::sync::mpsc;
 
 use super::error::{ApplyError, Doing, RowsMissing, ServerFailure};
@@ -113,7 +114,9 @@ impl<'s> Executor<'s> {
             }
         }
         if let Some(end) = &step.end {
+            failpoint::reach(Point::WindowApplied).await;
             self.window_command("COMMIT").await?;
+            failpoint::reach(Point::WindowCommitted).await;
             self.session.progress = end.end_lsn;
             self.transaction = Transaction::Closed;
         }

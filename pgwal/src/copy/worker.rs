@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use router::Side;
+use router::failpoint::{self, Point};
 
 use super::link::{self, LinkError, TargetLink};
 use super::pipe::{Counts, PipeError, pipe};
@@ -149,11 +150,13 @@ impl Worker {
                 .await
                 .map_err(|error| at.pipe(error))?;
         }
+        failpoint::reach(Point::TableLoaded).await;
         let closing = closing(job, plan, &shared.snapshot, *counted);
         target
             .execute(&closing)
             .await
             .map_err(|error| at.wire(Side::Target, error))?;
+        failpoint::reach(Point::TableCopied).await;
         source
             .query("COMMIT")
             .await

@@ -16,6 +16,7 @@ mod target;
 
 use std::time::Duration;
 
+use router::failpoint::{self, Point};
 use router::{Epoch, Side};
 use tokio_postgres::Client;
 
@@ -82,6 +83,7 @@ pub async fn finish(
     let Some(id) = servers.id.clone() else {
         return Ok(servers.report);
     };
+    failpoint::reach(Point::FinishBegins).await;
     let report = &mut servers.report;
     for (side, client) in [
         (Side::Source, &servers.source),
@@ -109,6 +111,11 @@ pub async fn finish(
             ),
             Side::Source | Side::Target => cleaner.drop_schema().await,
         }
+        failpoint::reach(match side {
+            Side::Source => Point::FinishSourceClean,
+            Side::Target => Point::FinishTargetClean,
+        })
+        .await;
     }
     Ok(servers.report)
 }
@@ -123,6 +130,7 @@ pub async fn abort(source: &Endpoint, target: &Endpoint) -> Result<CleanupReport
         return Ok(servers.report);
     };
     servers.refuse_if_switched().await?;
+    failpoint::reach(Point::AbortBegins).await;
     let report = &mut servers.report;
     if let Some(client) = &servers.source {
         let mut cleaner = Cleaner {
@@ -137,6 +145,7 @@ pub async fn abort(source: &Endpoint, target: &Endpoint) -> Result<CleanupReport
         cleaner.identities().await;
         cleaner.drop_schema().await;
     }
+    failpoint::reach(Point::AbortSourceClean).await;
     if let Some(client) = &servers.target {
         let mut cleaner = Cleaner {
             client,
@@ -155,6 +164,7 @@ pub async fn abort(source: &Endpoint, target: &Endpoint) -> Result<CleanupReport
             cleaner.drop_schema().await;
         }
     }
+    failpoint::reach(Point::AbortTargetClean).await;
     Ok(servers.report)
 }
 

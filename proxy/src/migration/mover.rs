@@ -6,6 +6,8 @@
 //! A movement must be driven to its end: it runs in a task of its own that nobody aborts. A crash is
 //! what it survives by asking the servers (see `standing`), not by anything here.
 
+mod points;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use router::cutover::{Action, Ended, Event, Movement, Plan, Step, Timeline};
 use router::engine::{Arrive, Failure, Journal, Leave};
+use router::failpoint::{self, Point};
 use router::{CaughtUp, Drained, Fenced, Held, Switch, words};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -119,6 +122,9 @@ where
             points = act(&parts, &plan, points, action, &mut doing);
         }
         if let Some(ended) = movement.ended() {
+            if ended == Ended::Switched {
+                failpoint::reach(points::switched(plan.to)).await;
+            }
             let timeline = *movement.timeline();
             return Moved {
                 ended,
@@ -178,6 +184,7 @@ where
     S: Sessions,
 {
     let to = plan.to;
+    let around = points::around(&action, to);
     match action {
         Action::Hold => {
             let (points, event, error) = match parts.switch.hold(to) {
@@ -193,20 +200,20 @@ where
         }
         Action::Drain => match points {
             Points::Held(held) => {
-                doing.push(Box::pin(drain(held, parts.sessions)));
+                doing.push(between(around, drain(held, parts.sessions)));
                 Points::Open
             }
             other => other.unexpected("drain"),
         },
         Action::WriteMarker => {
-            doing.push(on_servers(parts, plan, action));
+            doing.push(between(around, on_servers(parts, plan, action)));
             match points {
                 Points::Drained(drained) => Points::Fenced(drained.fenced()),
                 other => other.unexpected("marker"),
             }
         }
         Action::Promote(_) => {
-            doing.push(on_servers(parts, plan, action));
+            doing.push(between(around, on_servers(parts, plan, action)));
             match points {
                 Points::Fenced(fenced) => Points::CaughtUp(fenced.caught_up()),
                 other => other.unexpected("promote"),
@@ -233,10 +240,27 @@ where
         | Action::AwaitMarker(_)
         | Action::Resolve
         | Action::LowerFence(_) => {
-            doing.push(on_servers(parts, plan, action));
+            doing.push(between(around, on_servers(parts, plan, action)));
             points
         }
     }
+}
+
+/// Does it between the two places where tests stop it.
+fn between<'a, M: Send + 'a, C: Send + 'a>(
+    [before, after]: [Option<Point>; 2],
+    doing: impl Future<Output = Done<M, C>> + Send + 'a,
+) -> Doing<'a, M, C> {
+    Box::pin(async move {
+        if let Some(before) = before {
+            failpoint::reach(before).await;
+        }
+        let done = doing.await;
+        if let Some(after) = after {
+            failpoint::reach(after).await;
+        }
+        done
+    })
 }
 
 impl Points {

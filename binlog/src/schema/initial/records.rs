@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use router::Side;
+use router::failpoint::{self, Point};
 
 use super::super::error::SchemaError;
 use super::super::identity::ServerIdentity;
@@ -86,15 +87,40 @@ impl Record {
 }
 
 pub(super) async fn record_step(target: &SqlConn, step: InitialStep) -> Result<(), SchemaError> {
+    if let Some([made, _]) = points(step) {
+        failpoint::reach(made).await;
+    }
     let insert = format!(
         "INSERT IGNORE INTO pointsman.schema_step (step) VALUES ('{}')",
         step.as_str()
     );
     let inserted = target.execute(&insert).await;
     let what = format!("recording the step {}", step.as_str());
-    inserted
-        .map(drop)
-        .map_err(SchemaError::sql(Side::Target, what))
+    inserted.map_err(SchemaError::sql(Side::Target, what))?;
+    if let Some([_, recorded]) = points(step) {
+        failpoint::reach(recorded).await;
+    }
+    Ok(())
+}
+
+/// Where tests stop a step that is recorded: before and after that.
+fn points(step: InitialStep) -> Option<[Point; 2]> {
+    Some(match step {
+        InitialStep::Structure => [Point::StructureMade, Point::StructureRecorded],
+        InitialStep::Rows => [Point::RowsMade, Point::RowsRecorded],
+        InitialStep::Indexes => [Point::IndexesMade, Point::IndexesRecorded],
+        InitialStep::ForeignKeys => [Point::ForeignKeysMade, Point::ForeignKeysRecorded],
+        InitialStep::Triggers => [Point::TriggersMade, Point::TriggersRecorded],
+        InitialStep::Analyze => [Point::StatisticsMade, Point::StatisticsRecorded],
+        InitialStep::Grants => [Point::GrantsMade, Point::GrantsRecorded],
+        InitialStep::Waiting
+        | InitialStep::Looking
+        | InitialStep::Target
+        | InitialStep::Source
+        | InitialStep::Snapshot
+        | InitialStep::Roles
+        | InitialStep::Done => return None,
+    })
 }
 
 pub(super) async fn record_position(
@@ -106,17 +132,21 @@ pub(super) async fn record_position(
         quote_literal(&position.to_string())
     );
     let updated = target.execute(&update).await;
-    updated.map(drop).map_err(SchemaError::sql(
+    updated.map_err(SchemaError::sql(
         Side::Target,
         "recording where the stream starts",
-    ))
+    ))?;
+    failpoint::reach(Point::PositionRecorded).await;
+    Ok(())
 }
 
 pub(super) async fn record_streaming(target: &SqlConn) -> Result<(), SchemaError> {
     let update = "UPDATE pointsman.migration SET phase = 'streaming'";
     let updated = target.execute(update).await;
-    updated.map(drop).map_err(SchemaError::sql(
+    updated.map_err(SchemaError::sql(
         Side::Target,
         "recording that the copy is done",
-    ))
+    ))?;
+    failpoint::reach(Point::CopyRecorded).await;
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! The steps themselves.
 
 use router::Side;
+use router::failpoint::{self, Point};
 
 use super::super::catalog::Catalog;
 use super::super::deferred::{self, Stage};
@@ -131,11 +132,13 @@ impl InitialCopy {
         let identity = ServerIdentity::read(ground.source, Side::Source).await?;
         self.enter(InitialStep::Target);
         prepare_target(ground.target, &self.options.id, &identity.to_string()).await?;
+        failpoint::reach(Point::TargetPrepared).await;
         let record = Record::read(ground.target).await?;
         record.refuse_other_source(&identity)?;
         structure::claim(ground.target, &ground.catalog.databases).await?;
         self.enter(InitialStep::Source);
         prepare_source(ground.source, &self.options.id).await?;
+        failpoint::reach(Point::SourcePrepared).await;
         Ok(record)
     }
 
@@ -212,6 +215,7 @@ impl InitialCopy {
         for warning in users::copy_users(ground.source, ground.target).await? {
             self.warn(warning);
         }
+        failpoint::reach(Point::RolesMade).await;
         self.enter(InitialStep::Structure);
         let warnings = structure::make(
             ground.target,

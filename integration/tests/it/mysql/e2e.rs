@@ -9,6 +9,7 @@ mod differences;
 mod events;
 mod lag;
 mod many_tables;
+mod matrix;
 mod moves;
 mod policies;
 mod refusals;

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use router::failpoint::{self, Point};
 use router::{Lsn, Side};
 use tokio_postgres::Client;
 
@@ -93,30 +94,58 @@ impl Record {
 }
 
 pub(super) async fn record_step(target: &Client, step: InitialStep) -> Result<(), SchemaError> {
+    if let Some([made, _]) = points(step) {
+        failpoint::reach(made).await;
+    }
     let insert = "INSERT INTO pointsman.schema_step (step) VALUES ($1) ON CONFLICT DO NOTHING";
     let inserted = target.execute(insert, &[&step.as_str()]).await;
     let what = format!("recording the step {}", step.as_str());
-    inserted
-        .map(drop)
-        .map_err(SchemaError::sql(Side::Target, what))
+    inserted.map_err(SchemaError::sql(Side::Target, what))?;
+    if let Some([_, recorded]) = points(step) {
+        failpoint::reach(recorded).await;
+    }
+    Ok(())
+}
+
+/// Where tests stop a step that is recorded: before and after that.
+fn points(step: InitialStep) -> Option<[Point; 2]> {
+    Some(match step {
+        InitialStep::Roles => [Point::RolesMade, Point::RolesRecorded],
+        InitialStep::Structure => [Point::StructureMade, Point::StructureRecorded],
+        InitialStep::Rows => [Point::RowsMade, Point::RowsRecorded],
+        InitialStep::Indexes => [Point::IndexesMade, Point::IndexesRecorded],
+        InitialStep::Vacuum => [Point::StatisticsMade, Point::StatisticsRecorded],
+        InitialStep::Views => [Point::ViewsMade, Point::ViewsRecorded],
+        InitialStep::Sequences => [Point::SequencesMade, Point::SequencesRecorded],
+        InitialStep::Waiting
+        | InitialStep::Looking
+        | InitialStep::Target
+        | InitialStep::Source
+        | InitialStep::Slot
+        | InitialStep::Done => return None,
+    })
 }
 
 pub(super) async fn record_point(target: &Client, point: Lsn) -> Result<(), SchemaError> {
     let update = "UPDATE pointsman.migration
                   SET consistent_point = $1::pg_catalog.text::pg_catalog.pg_lsn";
     let updated = target.execute(update, &[&point.to_string()]).await;
-    updated.map(drop).map_err(SchemaError::sql(
+    updated.map_err(SchemaError::sql(
         Side::Target,
         "recording the slot's position",
-    ))
+    ))?;
+    failpoint::reach(Point::PositionRecorded).await;
+    Ok(())
 }
 
 pub(super) async fn record_streaming(target: &Client) -> Result<(), SchemaError> {
     let updated = target
         .execute("UPDATE pointsman.migration SET phase = 'streaming'", &[])
         .await;
-    updated.map(drop).map_err(SchemaError::sql(
+    updated.map_err(SchemaError::sql(
         Side::Target,
         "recording that the copy is done",
-    ))
+    ))?;
+    failpoint::reach(Point::CopyRecorded).await;
+    Ok(())
 }

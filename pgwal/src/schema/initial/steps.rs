@@ -1,6 +1,7 @@
 //! The steps themselves.
 
 use router::Side;
+use router::failpoint::{self, Point};
 use tokio_postgres::Client;
 
 use super::super::bookkeeping::object_name;
@@ -64,7 +65,12 @@ impl InitialCopy {
             tools,
         };
         let record = self.prepare(&ground).await?;
-        Box::pin(self.copy(&mut ground, &record)).await?;
+        if let Err(error) = Box::pin(self.copy(&mut ground, &record)).await {
+            if matches!(error, InitialError::Dump(_)) {
+                still_there(&ground).await?;
+            }
+            return Err(error);
+        }
         record_streaming(&target).await?;
         self.enter(InitialStep::Done);
         self.outcome(&target, ground.catalog).await
@@ -129,6 +135,7 @@ impl InitialCopy {
             extensions: ground.catalog.extensions.clone(),
         };
         prepare_target(ground.target, &options).await?;
+        failpoint::reach(Point::TargetPrepared).await;
         let record = Record::read(ground.target).await?;
         record.refuse_other_source(&identity)?;
         if record.is_done(InitialStep::Structure) {
@@ -136,6 +143,7 @@ impl InitialCopy {
             self.refuse_drift(ground).await?;
         }
         self.publish(ground).await?;
+        failpoint::reach(Point::SourcePrepared).await;
         Ok(record)
     }
 
@@ -214,6 +222,7 @@ impl InitialCopy {
             slot::drop_slot(ground.source, &name).await?;
             let taken = slot::create(&self.source, &name, self.options.slot_timeout).await?;
             tracing::info!(slot = name, point = %taken.consistent_point, "made the slot");
+            failpoint::reach(Point::SlotMade).await;
             let now = Catalog::read(ground.source, Side::Source, &self.options.filter).await?;
             drift = ground.catalog.drift(&now);
             if drift.is_empty() {
@@ -259,6 +268,7 @@ impl InitialCopy {
         let mut report = CleanupReport::default();
         cleanup::empty_target(ground.target, &mut report).await;
         if let Some(left) = report.left.first() {
+            still_there(ground).await?;
             let objects = left.clone();
             return Err(SchemaError::TargetNotEmpty { objects }.into());
         }
@@ -400,6 +410,16 @@ impl InitialCopy {
             Err(InitialError::Drift(drift))
         }
     }
+}
+
+/// The programs that carry the structure do not say in a way that can be relied on why they failed.
+/// If a server went away meanwhile, that is it, and may pass.
+async fn still_there(ground: &Ground<'_>) -> Result<(), SchemaError> {
+    for (side, client) in [(Side::Source, ground.source), (Side::Target, ground.target)] {
+        let answered = client.batch_execute("SELECT 1").await;
+        answered.map_err(SchemaError::sql(side, "carrying the structure"))?;
+    }
+    Ok(())
 }
 
 /// Ends what an earlier run left at work: a server finishes a long statement without its client.
