@@ -201,12 +201,13 @@ impl Twin {
             self.prior = None;
             return Ok(());
         }
-        if let Some(prior) = &mut self.prior {
-            prior.know(numbers);
-            return Ok(());
-        }
         let catalog = relay.type_catalogs.get(relay).await;
         let catalog = catalog.map_err(|error| Unmovable::NotLetIn(error.to_string()))?;
+        if let Some(prior) = &mut self.prior
+            && prior.know(numbers.clone(), &catalog)
+        {
+            return Ok(());
+        }
         self.prior = Some(Prior::new(self.side, numbers, catalog));
         Ok(())
     }

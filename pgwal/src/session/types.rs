@@ -27,7 +27,7 @@ pub(super) mod prior;
 mod values;
 mod watch;
 
-use self::exchange::Exchange;
+use self::exchange::{Exchange, Need};
 use self::numbers::Numbers;
 use self::watch::Watch;
 use super::fatal::Fatal;
@@ -67,10 +67,13 @@ impl Types {
         }
         match &self.exchange {
             None => Ok(header.tag == b'P' && header.body_bytes <= WHOLE_BYTES_MAX),
-            Some(exchange) if !exchange.needs_whole(header.tag, there) => Ok(false),
-            // Its first bytes may say that it is not needed as a whole.
-            Some(_) if there.len() < NAMES_BYTES => Ok(true),
-            Some(_) => within_limit(header).map(|()| true),
+            Some(exchange) => match exchange.need(header.tag, there) {
+                Need::Nothing => Ok(false),
+                // Its first bytes may say that it is not needed as a whole.
+                Need::Whole | Need::WholeIfShort if there.len() < NAMES_BYTES => Ok(true),
+                Need::WholeIfShort => Ok(header.body_bytes <= TRANSLATED_BYTES_MAX),
+                Need::Whole => within_limit(header).map(|()| true),
+            },
         }
     }
 
@@ -103,6 +106,9 @@ impl Types {
             b'D' if self.watch.is_on() || self.exchange.is_some() => {}
             b'D' => return Ok(true),
             tag => {
+                if tag == b'C' {
+                    self.watch.end();
+                }
                 if let Some(exchange) = &mut self.exchange {
                     exchange.server(tag);
                 }
@@ -137,8 +143,13 @@ impl Types {
             .map(|()| false);
         };
         if is_row && is_noted {
-            self.watch
-                .row(body, |number| self.numbers.note(number, side));
+            let numbers = &mut self.numbers;
+            match &self.exchange {
+                Some(exchange) => {
+                    (self.watch).row(body, |number| exchange.note_read(number, numbers));
+                }
+                None => self.watch.row(body, |number| numbers.note(number, side)),
+            }
         }
         match (&mut self.exchange, header.tag) {
             (Some(exchange), tag) => {
@@ -158,7 +169,14 @@ impl Types {
         Ok(true)
     }
 
-    /// The server is idle: nothing is left to be answered.
+    /// Nothing is left to be answered; the session may be in a transaction.
+    pub(super) fn answered(&mut self) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.answered();
+        }
+    }
+
+    /// The server is idle, outside of any transaction.
     pub(super) fn settle(&mut self) {
         if let Some(exchange) = &mut self.exchange {
             exchange.settle();

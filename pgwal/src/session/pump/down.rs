@@ -110,6 +110,9 @@ impl Pump {
                 }
                 self.pulse.ready(status);
                 self.types.down(header, body, self.side)?;
+                if self.pulse.is_answered() {
+                    self.types.answered();
+                }
                 if self.pulse.is_answered() && !self.pulse.is_idle() {
                     self.entry.set_state(SessionState::IdleInTransaction);
                 }

@@ -18,6 +18,9 @@ use super::super::type_names::FIXED_TYPES;
 const RECORD: u32 = 2249;
 const RECORDS: u32 = 2287;
 
+/// `anyarray`, such as the common values that statistics have: it says itself of what.
+const ANY_ARRAY: u32 = 2277;
+
 /// How deep types may be nested in each other.
 const DEPTH_MAX: usize = 32;
 
@@ -71,13 +74,13 @@ pub(in crate::session) struct OfType {
 }
 
 /// The types of both servers.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::session) struct TypeCatalog {
     source: HashMap<u32, Known>,
     target: HashMap<u32, Known>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Known {
     kind: Kind,
     inner: Vec<u32>,
@@ -115,9 +118,13 @@ impl TypeCatalogs {
         };
         let late = |_elapsed| Unknown::new("a server does not say in time which types it has");
         let (source, target) = timeout(ASK_TIMEOUT, both).await.map_err(late)??;
-        let read = Arc::new(TypeCatalog::new(source, target));
-        *self.read.lock() = Some(Arc::clone(&read));
-        Ok(read)
+        let read = TypeCatalog::new(source, target);
+        let mut known = self.read.lock();
+        match &*known {
+            // So that whoever has it can tell that nothing has changed.
+            Some(known) if **known == read => Ok(Arc::clone(known)),
+            _other => Ok(Arc::clone(known.insert(Arc::new(read)))),
+        }
     }
 
     /// Forgets them: types may be made anew before the next movement.
@@ -204,7 +211,7 @@ impl TypeCatalog {
     pub(super) fn kind(&self, side: Side, number: u32) -> Kind {
         match number {
             RECORD => Kind::Composite,
-            RECORDS => Kind::Array,
+            RECORDS | ANY_ARRAY => Kind::Array,
             number if number < FIXED_TYPES => Kind::Plain,
             number => self
                 .of(side)

@@ -65,6 +65,16 @@ enum Asked {
     Sync,
 }
 
+/// How much of a client's message must be there before it may pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    Nothing,
+    /// All of it, unless it is longer than what is kept: then it passes as it comes.
+    WholeIfShort,
+    /// All of it.
+    Whole,
+}
+
 /// What is known of the rows that come now.
 #[derive(Debug, Default)]
 enum Rows {
@@ -99,24 +109,40 @@ impl Exchange {
         self.catalog.holds_numbers(self.side, of)
     }
 
-    /// Whether a client's message must be there as a whole. `there` is the beginning of its body.
-    pub(super) fn needs_whole(&self, tag: u8, there: &[u8]) -> bool {
+    /// How much of a client's message must be there. `there` is the beginning of its body.
+    pub(super) fn need(&self, tag: u8, there: &[u8]) -> Need {
         match tag {
-            b'P' | b'D' | b'E' | b'C' => true,
+            b'D' | b'E' | b'C' => Need::Whole,
+            b'P' => Need::WholeIfShort,
             b'B' => {
                 let Some((_portal, statement)) = messages::bind_names(there) else {
-                    return true;
+                    return Need::Whole;
                 };
-                self.statements.get(statement).is_some_and(|statement| {
-                    let statement = statement.lock();
-                    let parameters = statement.parameters.iter();
-                    let columns = statement.columns.iter().flatten();
-                    statement.columns.is_none()
-                        || parameters.chain(columns).any(|of| self.holds_numbers(*of))
-                })
+                let Some(statement) = self.statements.get(statement) else {
+                    return Need::Nothing;
+                };
+                let statement = statement.lock();
+                let mut columns = statement.columns.iter().flatten();
+                if statement
+                    .parameters
+                    .iter()
+                    .any(|of| self.holds_numbers(*of))
+                {
+                    Need::Whole
+                } else if statement.columns.is_none() || columns.any(|of| self.holds_numbers(*of)) {
+                    // For the formats of the columns, which are its last bytes.
+                    Need::WholeIfShort
+                } else {
+                    Need::Nothing
+                }
             }
-            _other => false,
+            _other => Need::Nothing,
         }
+    }
+
+    /// The client read a number from the catalog, or one that is of something else.
+    pub(super) fn note_read(&self, number: u32, numbers: &mut Numbers) {
+        numbers.note_read(number, self.side, &self.catalog);
     }
 
     /// Notes a message of the client and translates it. `body` is whole if it was needed, else as much
@@ -135,7 +161,7 @@ impl Exchange {
                         || self.statements.contains_key(name))
                 {
                     let shape = Shape {
-                        parameters,
+                        parameters: worth_keeping(&self.catalog, self.side, parameters),
                         columns: None,
                     };
                     let shape = Arc::new(Mutex::new(shape));
@@ -151,7 +177,8 @@ impl Exchange {
                 let parameters = statement.as_ref().map(|one| one.lock().parameters.clone());
                 let parameters = parameters.unwrap_or_default();
                 let bound = messages::bind(body, &parameters, &mut renumber);
-                if self.portals.len() < PORTALS_MAX || self.portals.contains_key(&portal) {
+                let is_known = portal.is_empty() || self.portals.contains_key(&portal);
+                if is_known || self.portals.len() < PORTALS_MAX {
                     let bound = Portal {
                         statement,
                         formats: bound.map(|bound| bound.formats).unwrap_or_default(),
@@ -205,7 +232,11 @@ impl Exchange {
                 }
                 self.asked.pop_front();
             }
-            (b'n', Some(Asked::Portal(_))) | (b'C' | b'I' | b's', Some(Asked::Rows(_))) => {
+            (b'n', Some(Asked::Portal(_))) => {
+                self.described(Vec::new());
+                self.rows = Rows::New;
+            }
+            (b'C' | b'I' | b's', Some(Asked::Rows(_))) => {
                 self.asked.pop_front();
                 self.rows = Rows::New;
             }
@@ -262,7 +293,7 @@ impl Exchange {
             b't' => {
                 let types = messages::parameter_description(body, &mut renumber);
                 if let Some(Asked::Statement(Some(shape))) = self.asked.front() {
-                    shape.lock().parameters = types;
+                    shape.lock().parameters = worth_keeping(&self.catalog, self.side, types);
                 }
             }
             b'T' => {
@@ -278,17 +309,22 @@ impl Exchange {
     }
 
     fn described(&mut self, columns: Vec<Column>) {
+        let types = columns.iter().map(|column| column.of).collect();
+        let types = worth_keeping(&self.catalog, self.side, types);
         match self.asked.front() {
             Some(Asked::Statement(shape)) => {
                 if let Some(shape) = shape {
-                    let types = columns.iter().map(|column| column.of);
-                    shape.lock().columns = Some(types.collect());
+                    shape.lock().columns = Some(types);
                 }
                 self.asked.pop_front();
             }
             Some(Asked::Portal(portal)) => {
                 if let Some(portal) = portal {
-                    portal.lock().columns = Some(columns);
+                    let mut portal = portal.lock();
+                    if let Some(statement) = &portal.statement {
+                        statement.lock().columns.get_or_insert(types);
+                    }
+                    portal.columns = Some(columns);
                 }
                 self.asked.pop_front();
             }
@@ -297,12 +333,26 @@ impl Exchange {
         }
     }
 
-    /// The server is idle, outside of a transaction: it has nothing to answer and no portals.
-    pub(super) fn settle(&mut self) {
+    /// Everything is answered. What is still waited for then never comes: a server ignores a Sync that
+    /// it gets while it reads the rows of a COPY.
+    pub(super) fn answered(&mut self) {
         self.asked.clear();
-        self.portals.clear();
         self.is_skipping = false;
         self.rows = Rows::New;
+    }
+
+    /// The server is idle, outside of a transaction: it has no portals.
+    pub(super) fn settle(&mut self) {
+        self.answered();
+        self.portals.clear();
+    }
+}
+
+/// These types, if values of any of them can hold numbers.
+fn worth_keeping(catalog: &TypeCatalog, side: Side, types: Vec<u32>) -> Vec<u32> {
+    match types.iter().any(|of| catalog.holds_numbers(side, *of)) {
+        true => types,
+        false => Vec::new(),
     }
 }
 

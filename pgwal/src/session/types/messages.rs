@@ -24,21 +24,21 @@ pub(super) struct Bound {
 const BEFORE_TYPE_BYTES: usize = 6;
 const BEHIND_TYPE_BYTES: usize = 8;
 
-/// Each type in a `RowDescription`.
-pub(super) fn each_column(body: &[u8], mut found: impl FnMut(u32)) {
+/// Each column's table and type in a `RowDescription`.
+pub(super) fn each_column(body: &[u8], mut found: impl FnMut(u32, u32)) {
     let Some((_count, rest)) = body.split_at_checked(2) else {
         return;
     };
     let mut fields = Fields::new(rest);
-    let mut next = || -> Result<u32, FieldError> {
+    let mut next = || -> Result<(u32, u32), FieldError> {
         let _name = fields.string()?;
-        let _table_and_place = fields.bytes(BEFORE_TYPE_BYTES)?;
+        let (table, _place) = (fields.u32()?, fields.i16()?);
         let of = fields.u32()?;
         let _others = fields.bytes(BEHIND_TYPE_BYTES)?;
-        Ok(of)
+        Ok((table, of))
     };
-    while let Ok(of) = next() {
-        found(of);
+    while let Ok((table, of)) = next() {
+        found(table, of);
     }
 }
 

@@ -71,6 +71,9 @@ impl Numbers {
 
     /// Who knows a type meets the types in its values, too.
     pub(super) fn close_over(&mut self, catalog: &TypeCatalog) {
+        // What was read in a column of numbers need not be that of a type.
+        self.known
+            .retain(|(number, side)| catalog.has(*side, *number));
         let mut left = self.known.clone();
         while let Some((number, side)) = left.pop() {
             for inner in catalog.inner(side, number) {
@@ -80,6 +83,22 @@ impl Numbers {
                     left.push((*inner, side));
                 }
             }
+        }
+    }
+
+    /// The client meets a number, but not for the first one of its type: the first one stays.
+    fn learn(&mut self, number: u32, side: Side, catalog: &TypeCatalog) {
+        let elsewhere = catalog.counterpart(side, number);
+        let is_known = |other| self.owner(other, side, catalog) == Some(side.other());
+        if !elsewhere.is_some_and(is_known) {
+            self.keep(number, side);
+        }
+    }
+
+    /// The client reads a number that may be a type's.
+    pub(super) fn note_read(&mut self, number: u32, side: Side, catalog: &TypeCatalog) {
+        if number >= FIXED_TYPES && catalog.has(side, number) {
+            self.learn(number, side, catalog);
         }
     }
 
@@ -136,7 +155,7 @@ impl Numbers {
         if owner.is_some() {
             return self.name_anew(number, side);
         }
-        self.keep(number, side);
+        self.learn(number, side, catalog);
         number
     }
 
@@ -177,7 +196,7 @@ impl Numbers {
         match self.owner(number, side, catalog) {
             Some(owner) => on_this(owner, number),
             None => {
-                self.keep(number, side);
+                self.learn(number, side, catalog);
                 number
             }
         }
@@ -238,6 +257,17 @@ mod tests {
         assert_eq!(numbers.for_server(16_501, T, &catalog), 16_501);
         assert_eq!(numbers.for_client(16_401, S, &catalog), 16_501);
         assert_eq!(numbers.for_server(16_501, S, &catalog), 16_401);
+        assert_eq!(numbers.for_client(16_400, S, &catalog), 16_400);
+    }
+
+    #[test]
+    fn a_type_keeps_its_number_when_the_other_one_is_read_from_the_catalog() {
+        let catalog = catalog(&[("mood", Some(16_400), Some(16_500))]);
+        let mut numbers = Numbers::default();
+        numbers.note(16_400, S);
+        numbers.note_read(16_500, T, &catalog);
+        assert_eq!(numbers.for_server(16_500, T, &catalog), 16_500);
+        assert_eq!(numbers.for_client(16_500, T, &catalog), 16_400);
         assert_eq!(numbers.for_client(16_400, S, &catalog), 16_400);
     }
 
@@ -328,7 +358,10 @@ mod tests {
         fn numbers_mean_one_type_each_for_ever(
             source in Just((0..12_u32).collect::<Vec<_>>()).prop_shuffle(),
             target in Just((0..12_u32).collect::<Vec<_>>()).prop_shuffle(),
-            steps in proptest::collection::vec((any::<bool>(), 0..12_usize), 1..60),
+            steps in proptest::collection::vec(
+                (any::<bool>(), 0..12_usize, any::<bool>()),
+                1..60,
+            ),
         ) {
             let number = |side: &Vec<u32>, one: usize| 16_384 + side[one];
             let names: Vec<String> = (0..12).map(|one| one.to_string()).collect();
@@ -342,8 +375,12 @@ mod tests {
             let catalog = catalog(&types);
             let mut numbers = Numbers::default();
             let mut told = std::collections::HashMap::new();
-            for (on_target, one) in steps {
+            for (on_target, one, reads) in steps {
                 let (side, here) = if on_target { (T, &target) } else { (S, &source) };
+                if reads {
+                    numbers.note_read(number(here, one), side, &catalog);
+                    continue;
+                }
                 let client = numbers.for_client(number(here, one), side, &catalog);
                 prop_assert_eq!(*told.entry(client).or_insert(one), one);
                 for (client, one) in &told {

@@ -37,10 +37,15 @@ impl Prior {
         }
     }
 
-    /// The client met more numbers meanwhile.
-    pub(in crate::session) fn know(&mut self, mut numbers: Numbers) {
-        numbers.close_over(&self.catalog);
+    /// The client met more numbers meanwhile; `false` when the types are others than before.
+    pub(in crate::session) fn know(
+        &mut self,
+        mut numbers: Numbers,
+        catalog: &Arc<TypeCatalog>,
+    ) -> bool {
+        numbers.close_over(catalog);
         self.numbers = numbers;
+        Arc::ptr_eq(&self.catalog, catalog)
     }
 
     /// The body of a Parse message as this server has to get it.

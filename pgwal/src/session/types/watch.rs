@@ -10,6 +10,10 @@ use crate::wire::Fields;
 const OID: u32 = 26;
 const OIDS: u32 = 1028;
 
+/// The tables of the catalog that have numbers of types, `pg_type`, `pg_attribute`, `pg_enum` and
+/// `pg_range`; and none, which is said of what is computed.
+const OF_TYPES: [u32; 5] = [0, 1247, 1249, 3501, 3541];
+
 /// Bytes of an array in binary format before the first element: dimensions, flag of nulls, type of the elements,
 /// then length and first place of the one dimension.
 const ARRAY_HEADER_BYTES: usize = 20;
@@ -29,12 +33,17 @@ impl Watch {
         !self.of_numbers.is_empty()
     }
 
+    /// The rows have ended: those that come next are not known to be of that description.
+    pub(super) fn end(&mut self) {
+        self.of_numbers.clear();
+    }
+
     /// Takes a `RowDescription`; gives each type in it.
     pub(super) fn description(&mut self, body: &[u8], mut found: impl FnMut(u32)) {
         self.of_numbers.clear();
         self.columns = 0;
-        messages::each_column(body, |of| {
-            if matches!(of, OID | OIDS) {
+        messages::each_column(body, |table, of| {
+            if matches!(of, OID | OIDS) && OF_TYPES.contains(&table) {
                 self.of_numbers.push(self.columns);
             }
             self.columns = self.columns.saturating_add(1);
@@ -73,7 +82,9 @@ fn numbers_in(value: &[u8], found: &mut impl FnMut(u32)) {
         number.into_iter().for_each(&mut *found);
     };
     match value {
-        [a, b, c, d] => found(u32::from_be_bytes([*a, *b, *c, *d])),
+        [a, b, c, d] if !value.iter().all(u8::is_ascii_digit) => {
+            found(u32::from_be_bytes([*a, *b, *c, *d]));
+        }
         [b'{', list @ .., b'}'] => list.split(|byte| *byte == b',').for_each(of_text),
         [0, ..] => {
             let elements = value.get(ARRAY_HEADER_BYTES..).unwrap_or_default();
@@ -97,7 +108,7 @@ mod tests {
         let mut body = Vec::new();
         body.put_u16(u16::try_from(types.len()).unwrap());
         for of in types {
-            body.put_slice(b"name\0\0\0\0\x01\0\x02");
+            body.put_slice(b"name\0\0\0\x04\xdf\0\x02");
             body.put_u32(*of);
             body.put_slice(&[0; 8]);
         }

@@ -213,7 +213,7 @@ fn every_value_is_translated_in_both_directions() {
         row_description(&columns(&theirs, 0))
     );
     talk.server(b'Z', b"I");
-    assert!(talk.exchange.needs_whole(b'B', b"\0a\0"));
+    assert_ne!(talk.exchange.need(b'B', b"\0a\0"), Need::Nothing);
     assert_eq!(
         talk.client(b'B', &bind("a", &theirs, &[1])),
         bind("a", &ours, &[1])
@@ -247,6 +247,48 @@ fn a_portal_that_is_described_for_itself_is_translated_too() {
     assert_eq!(talk.server(b'D', &row(&ours)), row(&theirs));
     talk.server(b'C', b"");
     talk.server(b'Z', b"I");
+}
+
+#[test]
+fn a_portal_that_was_described_tells_of_its_statement() {
+    let (theirs, ours) = (values(|one| one.0), values(|one| one.1));
+    let mut talk = Talk::new();
+    talk.client(b'P', &parse("a", &[]));
+    talk.client(b'B', &bind("a", &[], &[1]));
+    talk.client(b'D', b"P\0");
+    talk.client(b'S', b"");
+    talk.server(b'T', &row_description(&columns(&ours, 1)));
+    talk.server(b'Z', b"I");
+    talk.client(b'B', &bind("a", &[], &[1]));
+    talk.client(b'E', b"\0\0\0\0\0");
+    assert_eq!(talk.server(b'D', &row(&ours)), row(&theirs));
+}
+
+#[test]
+fn a_sync_that_the_server_ignores_in_a_copy_leaves_nothing_behind() {
+    let (theirs, ours) = (values(|one| one.0), values(|one| one.1));
+    let mut talk = Talk::new();
+    for (tag, body) in [
+        (b'B', bind("", &[], &[])),
+        (b'E', b"\0\0\0\0\0".to_vec()),
+        (b'S', Vec::new()),
+        (b'c', Vec::new()),
+        (b'S', Vec::new()),
+    ] {
+        talk.client(tag, &body);
+    }
+    talk.server(b'C', b"");
+    talk.server(b'Z', b"T");
+    talk.exchange.answered();
+    talk.client(b'P', &parse("a", &[]));
+    talk.client(b'D', b"Sa\0");
+    talk.client(b'S', b"");
+    talk.server(b'T', &row_description(&columns(&ours, 0)));
+    talk.server(b'Z', b"T");
+    talk.exchange.answered();
+    talk.client(b'B', &bind("a", &[], &[1]));
+    talk.client(b'E', b"\0\0\0\0\0");
+    assert_eq!(talk.server(b'D', &row(&ours)), row(&theirs));
 }
 
 #[test]
@@ -293,7 +335,7 @@ fn another_type_under_a_known_number_is_given_another_one() {
     let mut talk = Talk::new();
     let told = talk.server(b'T', &row_description(&[(OTHER.1, 0), (MOOD.1, 0)]));
     let mut said = Vec::new();
-    messages::each_column(&told, |of| said.push(of));
+    messages::each_column(&told, |_table, of| said.push(of));
     assert_eq!(said[1], MOOD.0);
     assert_ne!(said[0], MOOD.0);
     assert_eq!(
@@ -306,12 +348,12 @@ fn another_type_under_a_known_number_is_given_another_one() {
 fn a_bind_of_a_statement_without_such_types_need_not_be_whole() {
     let mut talk = Talk::new();
     talk.client(b'P', &parse("a", &[23]));
-    assert!(talk.exchange.needs_whole(b'B', b"\0a\0"));
+    assert_ne!(talk.exchange.need(b'B', b"\0a\0"), Need::Nothing);
     talk.client(b'D', b"Sa\0");
     talk.server(b't', &[0, 1, 0, 0, 0, 23]);
     talk.server(b'n', b"");
-    assert!(!talk.exchange.needs_whole(b'B', b"\0a\0"));
-    assert!(talk.exchange.needs_whole(b'B', b"\0"));
+    assert_eq!(talk.exchange.need(b'B', b"\0a\0"), Need::Nothing);
+    assert_eq!(talk.exchange.need(b'B', b"\0"), Need::Whole);
 }
 
 proptest! {
