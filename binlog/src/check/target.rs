@@ -92,8 +92,8 @@ async fn empty(target: &Server, scope: &Scope, report: &mut Report) -> Result<()
     if databases.iter().any(|name| name == "pointsman") {
         let advice = Advice {
             why: "its tables say how far another migration is",
-            fix: "finish or abort that migration; if its proxy is gone for good, DROP DATABASE \
-                  pointsman on both servers",
+            fix: "run `pointsman abort` (or `finish` after a switch) with the configuration of that \
+                  migration; if its proxy is gone for good, DROP DATABASE pointsman on both servers",
         };
         report.fail(
             Side::Target,

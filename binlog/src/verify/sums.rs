@@ -18,7 +18,7 @@ use super::align::{Aligned, release};
 use super::error::VerifyError;
 use super::plan::{Plan, SideWork, Work};
 use crate::copy::throttle::Throttle;
-use crate::wire::{SqlConn, SqlError};
+use crate::wire::{SqlConn, SqlError, TextRow};
 
 /// Compares all tables of the plan.
 ///
@@ -140,7 +140,7 @@ async fn work(hall: &Hall<'_>, side: Side, client: &SqlConn) -> Result<(), Verif
         hall.throttle(side).take(bytes).await;
         let read = sum(client, work, own).await;
         release(client).await;
-        let read = in_words(side, read)?;
+        let read = in_words(side, read)?.and_then(|sums| known(side, sums));
         hall.progress.read(own.bytes);
         let mut state = state.lock();
         *state = match read {
@@ -175,7 +175,13 @@ fn in_words<T>(side: Side, read: Result<T, SqlError>) -> Result<Result<T, String
     }
 }
 
-async fn sum(client: &SqlConn, work: &Work, own: &SideWork) -> Result<Sums, SqlError> {
+/// What was read, if all of it means something to us: what does not is never taken for nothing, since
+/// nothing on both sides would be equal.
+fn known<T>(side: Side, read: Option<T>) -> Result<T, String> {
+    read.ok_or_else(|| format!("the {side} answers in a form that pointsman does not know"))
+}
+
+async fn sum(client: &SqlConn, work: &Work, own: &SideWork) -> Result<Option<Sums>, SqlError> {
     let SideWork {
         row_hash, bucket, ..
     } = own;
@@ -188,18 +194,22 @@ async fn sum(client: &SqlConn, work: &Work, own: &SideWork) -> Result<Sums, SqlE
     let rows = client.query(&sql).await?;
     let mut sums = Sums::default();
     for row in &rows {
-        let number = |column| row.text(column).and_then(|text| text.parse::<u128>().ok());
-        let count = |column| number(column).and_then(|number| u64::try_from(number).ok());
-        let bucket = count(0).and_then(|bucket| u32::try_from(bucket).ok());
-        let part = BucketSum {
-            rows: count(1).unwrap_or_default(),
-            hash: number(2).unwrap_or_default(),
-            // One sum is enough: the hash is no linear function of the row.
-            rehash: 0,
+        let Some((bucket, part)) = bucket_sum(row) else {
+            return Ok(None);
         };
-        sums.add(bucket.unwrap_or(u32::MAX), part);
+        sums.add(bucket, part);
     }
-    Ok(sums)
+    Ok(Some(sums))
+}
+
+fn bucket_sum(row: &TextRow) -> Option<(u32, BucketSum)> {
+    let part = BucketSum {
+        rows: row.text(1)?.parse().ok()?,
+        hash: row.text(2)?.parse().ok()?,
+        // One sum is enough: the hash is no linear function of the row.
+        rehash: 0,
+    };
+    Some((row.text(0)?.parse().ok()?, part))
 }
 
 async fn verdict(
@@ -265,11 +275,12 @@ async fn rows(
     let read = client.query(&sql).await;
     release(client).await;
     let read = in_words(side, read)?;
-    let hashed = |row: &crate::wire::TextRow| {
+    let hashed = |row: &TextRow| {
         Some(HashedRow {
             name: String::from_utf8_lossy(row.bytes(0)?).into_owned(),
             hash: row.text(1)?.parse().ok()?,
         })
     };
-    Ok(read.map(|rows| rows.iter().filter_map(hashed).collect()))
+    let all = |rows: Vec<TextRow>| known(side, rows.iter().map(hashed).collect());
+    Ok(read.and_then(all))
 }

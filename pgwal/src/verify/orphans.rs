@@ -55,17 +55,18 @@ pub(super) async fn look(
     };
     let mut found = Vec::new();
     for row in &keys {
-        let text = |column| row.try_get::<_, String>(column).unwrap_or_default();
-        let child = QualifiedName::new(text(1), text(2));
-        let parent = QualifiedName::new(text(3), text(4));
+        let failed = || VerifyError::sql(side, doing);
+        let text = |column| row.try_get::<_, String>(column).map_err(failed());
+        let child = QualifiedName::new(text(1)?, text(2)?);
+        let parent = QualifiedName::new(text(3)?, text(4)?);
         // One that says itself that it was never checked promises nothing.
-        let promises: bool = row.try_get(8).unwrap_or(true);
+        let promises: bool = row.try_get(8).map_err(failed())?;
         if !promises || (is_equal(&child) && is_equal(&parent)) {
             continue;
         }
-        let full_match = text(5) == "f";
-        let columns: Vec<String> = row.try_get(6).unwrap_or_default();
-        let references: Vec<String> = row.try_get(7).unwrap_or_default();
+        let full_match = text(5)? == "f";
+        let columns: Vec<String> = row.try_get(6).map_err(failed())?;
+        let references: Vec<String> = row.try_get(7).map_err(failed())?;
         let sql = orphans_sql(&child, &parent, &columns, &references, full_match);
         let counted = target.query(&sql, &[]).await;
         let (rows, why) = match counted {
@@ -79,7 +80,7 @@ pub(super) async fn look(
         if rows != Some(0) {
             found.push(OrphanedRows {
                 table: child.to_string(),
-                constraint: text(0),
+                constraint: text(0)?,
                 rows,
                 why,
             });

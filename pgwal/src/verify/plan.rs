@@ -146,10 +146,14 @@ async fn ground(readers: &Readers) -> Result<Result<Encoding, String>, VerifyErr
     let mut said = Vec::new();
     for side in [Side::Source, Side::Target] {
         let rows = readers.reader(side).query(&sql, &[]).await;
-        let rows = rows.map_err(|unread| unread.fatal(side, "trying its hash functions"))?;
-        let row = rows.first();
-        let text = |column| row.and_then(|row| row.try_get::<_, String>(column).ok());
-        said.push((text(0).unwrap_or_default(), text(1).unwrap_or_default()));
+        let doing = "trying its hash functions";
+        let rows = rows.map_err(|unread| unread.fatal(side, doing))?;
+        let Some(row) = rows.first() else {
+            return Ok(Err(format!("the {side} does not try its hash functions")));
+        };
+        let text = |column| row.try_get::<_, String>(column);
+        let failed = || VerifyError::sql(side, doing);
+        said.push((text(0).map_err(failed())?, text(1).map_err(failed())?));
     }
     let same_hashes = said.iter().all(|(hashes, _)| *hashes == said[0].0);
     let utf8 = said.iter().all(|(_, encoding)| encoding == "UTF8");

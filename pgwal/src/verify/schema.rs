@@ -54,16 +54,15 @@ pub(super) async fn facts(reader: &mut Reader<'_>) -> Result<Facts, VerifyError>
         let rows = rows.map_err(|unread| unread.fatal(side, doing))?;
         for row in rows {
             let text = |column| {
-                row.try_get::<_, Option<String>>(column)
-                    .ok()
-                    .flatten()
-                    .unwrap_or_default()
+                let text = row.try_get::<_, Option<String>>(column);
+                let text = text.map_err(VerifyError::sql(side, doing));
+                text.map(Option::unwrap_or_default)
             };
             let fact = Fact {
-                properties: text(1),
-                wording: text(2),
+                properties: text(1)?,
+                wording: text(2)?,
             };
-            facts.insert((query.kind.to_owned(), text(0)), fact);
+            facts.insert((query.kind.to_owned(), text(0)?), fact);
         }
     }
     Ok(Facts {

@@ -166,7 +166,12 @@ async fn work(hall: &Hall<'_>, mut reader: Reader<'_>) -> Result<(), VerifyError
         };
         reader.throttle(piece.bytes).await;
         let read = sum(&mut reader, work, piece).await;
-        hall.add(reader.side, piece, in_words(reader.side, read)?);
+        let read = in_words(reader.side, read)?;
+        hall.add(
+            reader.side,
+            piece,
+            read.and_then(|sums| known(reader.side, sums)),
+        );
     }
     Ok(())
 }
@@ -186,7 +191,13 @@ fn in_words<T>(side: Side, read: Result<T, Unread>) -> Result<Result<T, String>,
     }
 }
 
-async fn sum(reader: &mut Reader<'_>, work: &Work, piece: &Piece) -> Result<Sums, Unread> {
+/// What was read, if all of it means something to us: what does not is never taken for nothing, since
+/// nothing on both sides would be equal.
+fn known<T>(side: Side, read: Option<T>) -> Result<T, String> {
+    read.ok_or_else(|| format!("the {side} answers in a form that pointsman does not know"))
+}
+
+async fn sum(reader: &mut Reader<'_>, work: &Work, piece: &Piece) -> Result<Option<Sums>, Unread> {
     let Work {
         name,
         row_hash,
@@ -214,20 +225,26 @@ async fn sum(reader: &mut Reader<'_>, work: &Work, piece: &Piece) -> Result<Sums
     let rows = reader.query(&sql, &[]).await?;
     let mut sums = Sums::default();
     for row in &rows {
-        let (bucket, part) = bucket_sum(row).map_err(Unread::Refused)?;
+        let Some((bucket, part)) = bucket_sum(row) else {
+            return Ok(None);
+        };
         sums.add(bucket, part);
     }
-    Ok(sums)
+    Ok(Some(sums))
 }
 
-fn bucket_sum(row: &Row) -> Result<(u32, BucketSum), tokio_postgres::Error> {
-    let number = |text: String| text.parse::<i128>().unwrap_or_default().cast_unsigned();
-    let part = BucketSum {
-        rows: row.try_get::<_, i64>(1)?.unsigned_abs(),
-        hash: number(row.try_get(2)?),
-        rehash: number(row.try_get(3)?),
+fn bucket_sum(row: &Row) -> Option<(u32, BucketSum)> {
+    let number = |column| -> Option<u128> {
+        let text: String = row.try_get(column).ok()?;
+        text.parse().ok().map(i128::cast_unsigned)
     };
-    Ok((row.try_get::<_, i32>(0)?.unsigned_abs(), part))
+    let part = BucketSum {
+        rows: u64::try_from(row.try_get::<_, i64>(1).ok()?).ok()?,
+        hash: number(2)?,
+        rehash: number(3)?,
+    };
+    let bucket = u32::try_from(row.try_get::<_, i32>(0).ok()?).ok()?;
+    Some((bucket, part))
 }
 
 async fn verdict(readers: &Readers, work: &Work, state: State) -> Result<Verdict, VerifyError> {
@@ -289,7 +306,8 @@ async fn rows(
     let buckets: Vec<i32> = buckets.iter().map(|bucket| bucket.cast_signed()).collect();
     let read = reader.query(&sql, &[&buckets]).await;
     let read = in_words(reader.side, read)?;
-    Ok(read.map(|rows| rows.iter().filter_map(hashed_row).collect()))
+    let hashed = |rows: Vec<Row>| known(reader.side, rows.iter().map(hashed_row).collect());
+    Ok(read.and_then(hashed))
 }
 
 fn hashed_row(row: &Row) -> Option<HashedRow> {

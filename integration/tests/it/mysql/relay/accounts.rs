@@ -23,6 +23,27 @@ async fn outcome(
     Ok((code, Some(client)))
 }
 
+/// How two log-ins end of which the first stays, for accounts that may be there only once; none is left
+/// behind.
+async fn two_at_a_time(
+    house: &House,
+    user: &str,
+    endpoint: &Endpoint,
+    options: &ConnectOptions,
+) -> (u16, u16) {
+    let (first, kept) = outcome(endpoint, options.clone()).await.unwrap();
+    if kept.is_none() {
+        // A server counts one that it refused for a moment longer than its client knows.
+        house.wait_until_alone(user).await;
+    }
+    let (second, also) = outcome(endpoint, options.clone()).await.unwrap();
+    for client in [kept, also].into_iter().flatten() {
+        client.close().await;
+    }
+    house.wait_until_alone(user).await;
+    (first, second)
+}
+
 /// A relay in front of a server with accounts of many kinds.
 async fn with_accounts(version: Version) -> House {
     let house = House::new(version).await;
@@ -86,18 +107,12 @@ async fn ends_as_at_the_server(version: Version) {
                 "mysql://{user}:{password}@127.0.0.1:{}/?ssl-mode={tls}",
                 house.source.port()
             );
-            // Two at a time, for accounts that may be there only once; none is left behind.
             let direct: Endpoint = direct.parse().unwrap();
             let through = house.endpoint(user, password, tls);
             let mut outcomes = Vec::new();
             for endpoint in [direct, through] {
-                let (first, kept) = outcome(&endpoint, options.clone()).await.unwrap();
-                let (second, also) = outcome(&endpoint, options.clone()).await.unwrap();
-                for client in [kept, also].into_iter().flatten() {
-                    client.close().await;
-                }
-                house.wait_until_alone(user).await;
-                outcomes.push((first, second));
+                let both = two_at_a_time(&house, user, &endpoint, &options);
+                outcomes.push(Box::pin(both).await);
             }
             let [direct, through] = outcomes[..] else {
                 panic!("two ways");
